@@ -1,0 +1,46 @@
+// Owns: HostFacts, the small explicit input of the planners. Tests build it by hand.
+// Must not: be filled here (cgroups/discovery.h and runtime/facts.h do that).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace minirun {
+
+/// A cgroup v1 hierarchy and the controllers bound to it.
+struct CgroupV1Mount {
+  std::string mount_point;
+  std::vector<std::string> controllers;
+  bool operator==(const CgroupV1Mount&) const = default;
+};
+
+/// What a cgroup2 mount offers; found from mountinfo, never assumed.
+struct CgroupFacts {
+  std::string mount_point;               ///< empty: no cgroup2 mount at all
+  std::vector<std::string> controllers;  ///< cgroup.controllers of the root of that mount
+  std::string own_path;                  ///< our own cgroup, "/" or "/user.slice/..."
+  std::vector<CgroupV1Mount> v1;         ///< who holds the others
+  bool nsdelegate = false;
+  bool operator==(const CgroupFacts&) const = default;
+};
+
+struct HostFacts {
+  int kernel_major = 0, kernel_minor = 0;
+  uid_t euid = 0;
+  std::uint64_t page_size_bytes = 4096;
+  unsigned cpus_online = 1;
+  unsigned last_cap = 40;  ///< /proc/sys/kernel/cap_last_cap
+  bool overlay_lowerdir_append =
+      false;  ///< fsconfig "lowerdir+", Linux 6.7 (TESTBED: absent in 6.1)
+  CgroupFacts cgroup;
+  bool operator==(const HostFacts&) const = default;
+
+  [[nodiscard]] bool kernel_at_least(int major, int minor) const {
+    return kernel_major > major || (kernel_major == major && kernel_minor >= minor);
+  }
+};
+
+}  // namespace minirun
