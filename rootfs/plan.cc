@@ -1,0 +1,365 @@
+#include "rootfs/plan.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+
+#include <algorithm>
+#include <array>
+
+#include "rootfs/devices.h"
+
+namespace minirun {
+namespace {
+
+// <sys/mount.h> and <linux/mount.h> of glibc 2.36 cannot be included together.
+constexpr std::int64_t ms_rec = 0x4000, ms_private = 1 << 18, ms_slave = 1 << 19,
+                       ms_shared = 1 << 20, ms_unbindable = 1 << 17;
+
+std::int64_t as_int(std::uint64_t value) {
+  return static_cast<std::int64_t>(value);
+}
+
+/// "size=64k" -> "size", "64k"; "ro" -> "ro", "".
+StringList key_value_pairs(const std::vector<std::string>& data) {
+  StringList pairs;
+  for (const std::string& option : data) {
+    const std::size_t equals = option.find('=');
+    pairs.push_back(option.substr(0, equals));
+    pairs.push_back(equals == std::string::npos ? "" : option.substr(equals + 1));
+  }
+  return pairs;
+}
+
+class Planner {
+ public:
+  Planner(const ContainerSpec& spec, const HostFacts& facts, const RootfsInput& input, Slots& slots)
+      : spec_(spec),
+        facts_(facts),
+        input_(input),
+        slots_(slots),
+        userns_(spec.find_namespace(NamespaceType::user) != nullptr) {}
+
+  RootfsPlan make() && {
+    plan_root();
+    for (const Mount& mount : spec_.mounts) plan_mount(mount);
+    plan_devices(spec_, userns_, plan_.root, slots_, plan_.parent, plan_.build);
+    plan_sysctls();
+    plan_protection();
+    plan_pivot();
+    return std::move(plan_);
+  }
+
+ private:
+  void error(std::string pointer, std::string message) {
+    plan_.findings.push_back({Finding::Level::error, std::move(pointer), std::move(message)});
+  }
+
+  void plan_root() {
+    // Always a slave first: the new root is attached over "/", which must not reach the host.
+    plan_.build.push_back({.op = Op::propagation, .n = {ms_slave, 1}});
+    if (spec_.root.kind == Root::Kind::directory) {
+      plan_.root = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::clone_tree,
+                              .n = {number(plan_.root), AT_RECURSIVE},
+                              .s = {spec_.root.path},
+                              .field = "root.path"});
+      plan_.parent.push_back({.op = Op::set_attr,
+                              .n = {number(plan_.root), 0, 0, ms_slave, AT_RECURSIVE, -1},
+                              .field = "root.path"});
+    } else {
+      plan_overlay();
+    }
+    plan_.build.push_back({.op = Op::attach_root, .n = {number(plan_.root)}, .field = "root"});
+  }
+
+  void plan_overlay() {
+    const Root& root = spec_.root;
+    plan_.root = slots_.in_child();
+    std::string upper = root.upper, work = root.work;
+    if (upper.empty() && !input_.layer_directory.empty()) {
+      upper = input_.layer_directory + "/upper";
+      work = input_.layer_directory + "/work";
+    }
+    Slot tmpfs = Slot::none;
+    if (upper.empty()) {
+      tmpfs = slots_.in_child();
+      StringList options{"mode", "0755"};
+      if (root.tmpfs_size_bytes) {
+        options.emplace_back("size");
+        options.push_back(std::to_string(*root.tmpfs_size_bytes));
+      }
+      plan_.build.push_back({.op = Op::make_mount,
+                             .n = {number(tmpfs), 0},
+                             .s = {"tmpfs", std::move(options)},
+                             .field = "root"});
+      // An overlay takes its layers only from mounts of this namespace (before Linux 6.15).
+      plan_.build.push_back({.op = Op::stage_mount, .n = {number(tmpfs)}, .field = "root"});
+    } else if (work.empty()) {
+      error("/root/overlay/work", "an overlay with a kept upper directory needs a work directory");
+    }
+    // What an image brings as overlay attributes must not redirect or point out of it (SEC-28).
+    StringList options{"redirect_dir", "nofollow", "metacopy", "off", "index", "off"};
+    if (userns_) options = {"userxattr", ""};
+    plan_.build.push_back(
+        {.op = Op::make_overlay,
+         .n = {number(plan_.root), 0, number(tmpfs), facts_.overlay_lowerdir_append ? 1 : 0},
+         .s = {root.lower, upper, work, std::move(options)},
+         .field = "root"});
+  }
+
+  void plan_mount(const Mount& mount) {
+    if (!destination_allowed(mount)) return;
+    if (mount.options.idmap || mount.options.recursive_idmap || !mount.uid_mappings.empty()) {
+      error("/" + pointer(mount), "idmapped mounts are not supported by this version of minirun");
+      return;
+    }
+    if (mount.options.remount)
+      plan_remount(mount);
+    else if (mount.options.bind)
+      plan_bind(mount, mount.source, mount.options.recursive_bind);
+    else
+      plan_new(mount);
+  }
+
+  static std::string pointer(const Mount& mount) {
+    std::string path;
+    for (const char c : mount.field)
+      if (c == '[')
+        path += '/';
+      else if (c != ']')
+        path += c;
+    return path;
+  }
+
+  // CVE-2019-16884: below /proc only the files that tools like lxcfs replace.
+  bool destination_allowed(const Mount& mount) {
+    const std::string& path = mount.destination;
+    if (!path.starts_with("/proc/")) return true;
+    static constexpr std::array allowed = {"/proc/cpuinfo",
+                                           "/proc/diskstats",
+                                           "/proc/meminfo",
+                                           "/proc/stat",
+                                           "/proc/swaps",
+                                           "/proc/uptime",
+                                           "/proc/loadavg",
+                                           "/proc/slabinfo",
+                                           "/proc/sys/kernel/ns_last_pid",
+                                           "/proc/sys/crypto/fips_enabled"};
+    if (std::ranges::find(allowed, path) != allowed.end()) return true;
+    // A submount of procfs that only takes rights away is harmless.
+    if (mount.options.bind && mount.source == path) return true;
+    error("/" + pointer(mount) + "/destination",
+          fmt::format("\"{}\" is inside /proc, where a mount could mislead the runtime", path));
+    return false;
+  }
+
+  bool shares_host(NamespaceType type) const { return spec_.find_namespace(type) == nullptr; }
+
+  void plan_new(const Mount& mount) {
+    if (mount.type == "cgroup" || mount.type == "cgroup2") return plan_cgroup(mount);
+    // In a user namespace these need the other namespace to be its own: bind the host's instead.
+    const bool foreign =
+        userns_ && ((mount.type == "sysfs" && shares_host(NamespaceType::network)) ||
+                    (mount.type == "proc" && shares_host(NamespaceType::pid)) ||
+                    (mount.type == "mqueue" && shares_host(NamespaceType::ipc)));
+    if (foreign) {
+      const char* source = mount.type == "sysfs"  ? "/sys"
+                           : mount.type == "proc" ? "/proc"
+                                                  : "/dev/mqueue";
+      return plan_bind(mount, source, true);
+    }
+    make_and_attach(mount, mount.type, key_value_pairs(mount.options.data));
+  }
+
+  void make_and_attach(const Mount& mount, const std::string& type, StringList options) {
+    const Slot slot = slots_.in_child();
+    const bool system = type == "proc" || type == "sysfs";
+    const bool copies = mount.options.tmpcopyup;
+    const std::uint64_t attributes = mount.options.attr_set;
+    plan_.build.push_back({.op = Op::make_mount,
+                           .n = {number(slot), copies ? 0 : as_int(attributes)},
+                           .s = {type, std::move(options)},
+                           .field = mount.field});
+    if (copies) {
+      plan_.build.push_back({.op = Op::copy_up,
+                             .n = {number(slot), number(plan_.root)},
+                             .s = {mount.destination},
+                             .field = mount.field});
+      if (attributes != 0) set_attributes(slot, mount, as_int(attributes), 0, 0);
+    }
+    attach(slot, mount, wire::create_directory, system ? RESOLVE_NO_SYMLINKS : 0);
+    add_recursive_and_propagation(slot, mount);
+    if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
+  }
+
+  void plan_cgroup(const Mount& mount) {
+    if (!shares_host(NamespaceType::cgroup)) return make_and_attach(mount, "cgroup2", {});
+    // Without a cgroup namespace a cgroup2 mount would show, and a writable one give away, the
+    // whole hierarchy (CVE-2023-25809): only our own subtree.
+    if (input_.cgroup_directory.empty()) {
+      error("/" + pointer(mount), "this host has no cgroup2 mount to bind");
+      return;
+    }
+    plan_bind(mount, input_.cgroup_directory, false);
+  }
+
+  void plan_bind(const Mount& mount, const std::string& source, bool recursive) {
+    if (mount.options.bind && !mount.options.data.empty()) {
+      error("/" + pointer(mount) + "/options",
+            fmt::format("a bind mount takes no file system option, found \"{}\"",
+                        mount.options.data.front()));
+      return;
+    }
+    const Slot slot = slots_.from_parent();
+    plan_.parent.push_back({.op = Op::clone_tree,
+                            .n = {number(slot), recursive ? AT_RECURSIVE : 0},
+                            .s = {source},
+                            .field = mount.field});
+    // The clone is made beside the host's mount: a shared one stays its peer unless told not to.
+    const bool shared = std::ranges::any_of(mount.options.propagation, [](std::uint64_t flags) {
+      return (as_int(flags) & ms_shared) != 0;
+    });
+    if (!shared)
+      plan_.parent.push_back({.op = Op::set_attr,
+                              .n = {number(slot), 0, 0, ms_slave, AT_RECURSIVE, -1},
+                              .field = mount.field});
+    if (mount.options.attr_set != 0 || mount.options.attr_clear != 0)
+      plan_.parent.push_back({.op = Op::set_attr,
+                              .n = {number(slot), as_int(mount.options.attr_set),
+                                    as_int(mount.options.attr_clear), 0, 0, -1},
+                              .field = mount.field});
+    attach(slot, mount, wire::create_like, 0);
+    add_recursive_and_propagation(slot, mount);
+  }
+
+  void plan_remount(const Mount& mount) {
+    plan_.build.push_back({.op = Op::set_attr_path,
+                           .n = {number(plan_.root), as_int(mount.options.attr_set),
+                                 as_int(mount.options.attr_clear), 0, 0},
+                           .s = {mount.destination},
+                           .field = mount.field});
+  }
+
+  void attach(Slot slot, const Mount& mount, wire::Create create, std::int64_t resolve) {
+    plan_.build.push_back({.op = Op::attach,
+                           .n = {number(slot), number(plan_.root), create,
+                                 create == wire::create_directory ? 0755 : 0644, resolve},
+                           .s = {mount.destination},
+                           .field = mount.field});
+  }
+
+  void set_attributes(Slot slot, const Mount& mount, std::int64_t set, std::int64_t clear,
+                      std::int64_t recursive) {
+    plan_.build.push_back({.op = Op::set_attr,
+                           .n = {number(slot), set, clear, 0, recursive, -1},
+                           .field = mount.field});
+  }
+
+  void add_recursive_and_propagation(Slot slot, const Mount& mount) {
+    if (mount.options.rec_attr_set != 0 || mount.options.rec_attr_clear != 0)
+      set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
+                     as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
+    for (const std::uint64_t flags : mount.options.propagation)
+      plan_.build.push_back({.op = Op::set_attr,
+                             .n = {number(slot), 0, 0, as_int(flags) & ~ms_rec,
+                                   (as_int(flags) & ms_rec) != 0 ? AT_RECURSIVE : 0, -1},
+                             .field = mount.field});
+  }
+
+  /// Written before /proc/sys becomes read-only, through a procfs of the container's namespaces.
+  void plan_sysctls() {
+    if (spec_.sysctl.empty()) return;
+    if (plan_.proc == Slot::none) {
+      plan_.proc = slots_.in_child();
+      plan_.build.push_back({.op = Op::make_mount,
+                             .n = {number(plan_.proc), 0},
+                             .s = {"proc", StringList{}},
+                             .field = "linux.sysctl"});
+    }
+    for (const auto& [key, value] : spec_.sysctl) {
+      std::string path = key;
+      // sysctl(8): the first separator decides; "net/ipv4/conf/eth0.1" keeps its dots.
+      if (path.find('/') == std::string::npos || path.find('.') < path.find('/'))
+        for (char& c : path) c = c == '.' ? '/' : c == '/' ? '.' : c;
+      plan_.build.push_back(
+          {.op = Op::write_file,
+           .n = {number(plan_.proc), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV},
+           .s = {"sys/" + path, value},
+           .field = "linux.sysctl." + key});
+    }
+  }
+
+  void plan_protection() {
+    if (!spec_.masked_paths.empty()) {
+      const Slot empty = slots_.in_child();
+      plan_.protect.push_back(
+          {.op = Op::make_mount,
+           .n = {number(empty),
+                 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
+           .s = {"tmpfs", StringList{"nr_blocks", "1", "nr_inodes", "2", "mode", "0755"}},
+           .field = "linux.maskedPaths"});
+      plan_.protect.push_back(
+          {.op = Op::stage_mount, .n = {number(empty)}, .field = "linux.maskedPaths"});
+      for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i)
+        plan_.protect.push_back({.op = Op::mask,
+                                 .n = {number(plan_.root), number(empty)},
+                                 .s = {spec_.masked_paths[i]},
+                                 .field = fmt::format("linux.maskedPaths[{}]", i)});
+    }
+    for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i)
+      plan_.protect.push_back({.op = Op::readonly_path,
+                               .n = {number(plan_.root)},
+                               .s = {spec_.readonly_paths[i]},
+                               .field = fmt::format("linux.readonlyPaths[{}]", i)});
+  }
+
+  void plan_pivot() {
+    plan_.pivot.push_back({.op = Op::pivot_root, .field = {}});
+    if (const std::int64_t flags = propagation_flags(spec_.rootfs_propagation); flags != 0)
+      plan_.pivot.push_back({.op = Op::set_attr,
+                             .n = {number(plan_.root), 0, 0, flags & ~ms_rec,
+                                   (flags & ms_rec) != 0 ? AT_RECURSIVE : 0, -1},
+                             .field = "linux.rootfsPropagation"});
+    if (spec_.root.readonly)
+      plan_.pivot.push_back({.op = Op::set_attr,
+                             .n = {number(plan_.root), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
+                             .field = "root.readonly"});
+  }
+
+  std::int64_t propagation_flags(const std::string& word) {
+    struct Row {
+      const char* word;
+      std::int64_t flags;
+    };
+    static constexpr Row rows[] = {
+        {"private", ms_private},       {"rprivate", ms_private | ms_rec},
+        {"slave", ms_slave},           {"rslave", ms_slave | ms_rec},
+        {"shared", ms_shared},         {"rshared", ms_shared | ms_rec},
+        {"unbindable", ms_unbindable}, {"runbindable", ms_unbindable | ms_rec}};
+    if (word.empty()) return 0;
+    for (const Row& row : rows)
+      if (word == row.word) return row.flags;
+    error("/linux/rootfsPropagation",
+          fmt::format("\"{}\" is none of private, slave, shared, unbindable and their r forms",
+                      word));
+    return 0;
+  }
+
+  const ContainerSpec& spec_;
+  const HostFacts& facts_;
+  const RootfsInput& input_;
+  Slots& slots_;
+  bool userns_;
+  RootfsPlan plan_;
+};
+
+}  // namespace
+
+RootfsPlan plan_rootfs(const ContainerSpec& spec, const HostFacts& facts, const RootfsInput& input,
+                       Slots& slots) {
+  return Planner(spec, facts, input, slots).make();
+}
+
+}  // namespace minirun

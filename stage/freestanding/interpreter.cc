@@ -1,0 +1,183 @@
+#include "stage/freestanding/interpreter.h"
+
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/openat2.h>
+#include <linux/time_types.h>
+
+#include "stage/freestanding/raw.h"
+
+namespace minirun::wire {
+
+std::size_t length(const char* text) noexcept {
+  std::size_t n = 0;
+  while (text[n] != '\0') ++n;
+  return n;
+}
+
+void copy(void* to, const void* from, std::size_t size) noexcept {
+  __builtin_memcpy(to, from, size);
+}
+
+void fill(void* to, int byte, std::size_t size) noexcept {
+  __builtin_memset(to, byte, size);
+}
+
+char** Context::list(std::uint32_t offset) const noexcept {
+  if (offset == 0) return nullptr;
+  return reinterpret_cast<char**>(base + offset + sizeof(ListHeader));
+}
+
+bool Context::fail(Call call, long result) noexcept {
+  failure.call = static_cast<std::uint32_t>(call);
+  failure.errnum = static_cast<std::int32_t>(-result);
+  return false;
+}
+
+bool Context::fail_words(Call call, long result, int context_fd) noexcept {
+  // fsopen(2): a read returns one message, "e ", "w " or "i " and text. The errors say most;
+  // keep the first of them.
+  for (int i = 0; i < 8 && failure.detail_length == 0; ++i) {
+    char line[detail_size];
+    long n = raw::call(__NR_read, context_fd, line, sizeof line);
+    if (n <= 0) break;
+    if (n > 2 && line[0] == 'e') {
+      n -= 2;
+      while (n > 0 && (line[2 + n - 1] == '\n' || line[2 + n - 1] == '\0')) --n;
+      copy(failure.detail, line + 2, static_cast<std::size_t>(n));
+      failure.detail_length = static_cast<std::uint32_t>(n);
+    }
+  }
+  return fail(call, result);
+}
+
+bool Context::store(std::int64_t index, Call call, long result) noexcept {
+  if (result < 0) return fail(call, result);
+  if (index < 0 || index >= max_slots) return fail(Call::program, -EINVAL);
+  slots[index] = static_cast<int>(result);
+  return true;
+}
+
+long open_in(int root, const char* path, std::uint64_t flags, std::uint64_t mode,
+             std::uint64_t resolve) noexcept {
+  open_how how = {};
+  how.flags = flags | O_CLOEXEC;
+  how.mode = mode;
+  how.resolve = resolve;
+  long result = -EAGAIN;
+  // RESOLVE_IN_ROOT gives EAGAIN while somebody renames; bounded, so that a renamer cannot hold
+  // us for ever (security reference SEC-19).
+  for (int i = 0; i < 64 && (result == -EAGAIN || result == -EINTR); ++i)
+    result = raw::call(__NR_openat2, root, path, &how, sizeof how);
+  return result;
+}
+
+namespace {
+
+constexpr std::uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+
+long make_missing(Context& context, int parent, const char* name, bool last, std::int64_t create,
+                  std::uint32_t mode) noexcept {
+  if (last && create == create_file)
+    return open_in(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, mode,
+                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  long made = raw::call(__NR_mkdirat, parent, name, last ? mode : 0755U);
+  if (made < 0 && made != -EEXIST) {
+    context.fail(Call::mkdirat, made);
+    return made;
+  }
+  return open_in(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0,
+                 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
+}  // namespace
+
+long open_target(Context& context, int root, const char* path, std::int64_t create,
+                 std::uint32_t mode, std::uint64_t resolve) noexcept {
+  const std::uint64_t how = in_root | resolve;
+  long target = open_in(root, path, O_PATH, 0, how);
+  if (target != -ENOENT || create == create_nothing) {
+    if (target < 0) context.fail(Call::openat2, target);
+    return target;
+  }
+  char prefix[4096];
+  const std::size_t size = length(path);
+  if (size >= sizeof prefix) {
+    context.fail(Call::openat2, -ENAMETOOLONG);
+    return -ENAMETOOLONG;
+  }
+  copy(prefix, path, size + 1);
+  int parent = root;
+  std::size_t at = 0;
+  target = -ENOENT;
+  while (prefix[at] != '\0') {
+    while (prefix[at] == '/') ++at;
+    const std::size_t name = at;
+    while (prefix[at] != '\0' && prefix[at] != '/') ++at;
+    if (at == name) break;
+    std::size_t rest = at;
+    while (prefix[rest] == '/') ++rest;
+    const bool last = prefix[rest] == '\0';
+    const char held = prefix[at];
+    prefix[at] = '\0';
+    target = open_in(root, prefix, O_PATH, 0, how);
+    if (target == -ENOENT)
+      target = make_missing(context, parent, prefix + name, last, create, mode);
+    prefix[at] = held;
+    if (parent != root) raw::call(__NR_close, parent);
+    if (target < 0) {
+      if (context.failure.errnum == 0) context.fail(Call::openat2, target);
+      return target;
+    }
+    parent = static_cast<int>(target);
+  }
+  return target;
+}
+
+void relocate(Context& context) noexcept {
+  const auto* steps = reinterpret_cast<const Step*>(context.base + context.program->steps);
+  // Each list is named by the steps that use it; a flag in its header tells that it is done.
+  constexpr std::uint64_t done = 1ULL << 63;
+  for (std::uint32_t i = 0; i < context.program->step_count; ++i) {
+    for (int k = 0; k < strings_per_step; ++k) {
+      if ((steps[i].lists >> k & 1U) == 0) continue;
+      auto* header = reinterpret_cast<ListHeader*>(context.base + steps[i].s[k]);
+      if ((header->count & done) != 0) continue;
+      auto* cell = reinterpret_cast<std::uint64_t*>(header + 1);
+      for (std::uint64_t c = 0; c < header->count; ++c)
+        if (cell[c] != 0) cell[c] += reinterpret_cast<std::uint64_t>(context.base);
+      header->count |= done;
+    }
+  }
+}
+
+namespace {
+
+std::uint64_t now() noexcept {
+  __kernel_timespec time = {};
+  raw::call(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+bool dispatch(Context& context, const Step& step) noexcept {
+  if (step.op <= Op::open_root) return mount_operation(context, step);
+  if (step.op <= Op::write_file) return file_operation(context, step);
+  if (step.op <= Op::seccomp) return process_operation(context, step);
+  return protocol_operation(context, step);
+}
+
+}  // namespace
+
+bool run(Context& context) noexcept {
+  const auto* steps = reinterpret_cast<const Step*>(context.base + context.program->steps);
+  for (std::uint32_t i = 0; i < context.program->step_count; ++i) {
+    context.failure.step = steps[i].index;
+    const std::uint64_t before = context.timings != nullptr ? now() : 0;
+    if (!dispatch(context, steps[i])) return false;
+    if (context.timings != nullptr) context.timings[i] = static_cast<std::uint32_t>(now() - before);
+  }
+  return true;
+}
+
+}  // namespace minirun::wire

@@ -1,0 +1,68 @@
+// Owns: the interpreter of step lists. Compiled twice: freestanding, as the stage that becomes a
+// container's first process, and into minirun, where the parent runs its own part of a plan.
+// Must not: allocate, lock, throw, use libc, or decide anything: every choice is in the program.
+#pragma once
+
+#include "stage/wire.h"
+
+namespace minirun::wire {
+
+/// One run over a program. `base` is the writable mapping of it, `slots` the descriptors.
+struct Context {
+  const Program* program = nullptr;
+  char* base = nullptr;
+  int* slots = nullptr;               ///< max_slots entries, -1 where empty
+  int channel = -1;                   ///< the socket to the parent, -1 in the parent itself
+  std::uint64_t ignored_signals = 0;  ///< told by the parent with the byte of a barrier
+  std::uint32_t* timings = nullptr;   ///< nanoseconds for each wire step, when measured
+  Failure failure = {};
+
+  [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {
+    return offset == 0 ? nullptr : base + offset;
+  }
+  /// The cells of a list as pointers, ended by nullptr.
+  [[nodiscard]] char** list(std::uint32_t offset) const noexcept;
+  [[nodiscard]] int slot(std::int64_t index) const noexcept {
+    return index < 0 ? -1 : slots[index];
+  }
+  /// Notes the failure of `call`; `result` is the kernel's -errno. Always false.
+  bool fail(Call call, long result) noexcept;
+  /// As fail, with the kernel's own words read from a file system context.
+  bool fail_words(Call call, long result, int context_fd) noexcept;
+  bool store(std::int64_t index, Call call, long result) noexcept;
+};
+
+/// What the parent answers at a barrier.
+struct Go {
+  std::uint64_t ignored_signals;  ///< bit n-1: signal n is ignored and must be reset
+};
+
+/// Turns the offsets of every list into pointers. Once per mapping.
+void relocate(Context& context) noexcept;
+
+/// Runs all steps. False: `context.failure` says which one failed.
+bool run(Context& context) noexcept;
+
+/// Sends one message, with a descriptor unless `fd` is -1. Returns 0 or -errno.
+long send_message(int channel, const Message& message, std::size_t size, int fd) noexcept;
+
+// The operations, by file. Each returns false after Context::fail.
+using Operation = bool (*)(Context&, const Step&) noexcept;
+bool mount_operation(Context& context, const Step& step) noexcept;
+bool file_operation(Context& context, const Step& step) noexcept;
+bool process_operation(Context& context, const Step& step) noexcept;
+bool protocol_operation(Context& context, const Step& step) noexcept;
+
+// Helpers that the operations share.
+
+/// openat2 below `root`, absolute paths and links included; retries EAGAIN (a rename raced).
+long open_in(int root, const char* path, std::uint64_t flags, std::uint64_t mode,
+             std::uint64_t resolve) noexcept;
+/// As open_in with O_PATH; makes what is missing (`create`), by walking descriptors.
+long open_target(Context& context, int root, const char* path, std::int64_t create,
+                 std::uint32_t mode, std::uint64_t resolve) noexcept;
+std::size_t length(const char* text) noexcept;
+void copy(void* to, const void* from, std::size_t size) noexcept;
+void fill(void* to, int byte, std::size_t size) noexcept;
+
+}  // namespace minirun::wire

@@ -1,0 +1,305 @@
+// Owns: the operations on mounts and on the root. Everything is built detached and attached to a
+// descriptor: no path of the root is resolved twice (CVE-2021-30465, CVE-2025-31133 and others).
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+
+#include "stage/freestanding/interpreter.h"
+#include "stage/freestanding/raw.h"
+
+namespace minirun::wire {
+namespace {
+
+using raw::call;
+
+constexpr unsigned open_tree_clone = 1;  // OPEN_TREE_CLONE
+constexpr unsigned move_both_empty = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+
+long config(int context_fd, unsigned command, const char* key, const char* value) noexcept {
+  return call(__NR_fsconfig, context_fd, command, key, value, 0);
+}
+
+long set_attributes(int fd, unsigned flags, std::uint64_t set, std::uint64_t clear,
+                    std::uint64_t propagation, int userns) noexcept {
+  mount_attr attributes = {};
+  attributes.attr_set = set;
+  attributes.attr_clr = clear;
+  attributes.propagation = propagation;
+  attributes.userns_fd = userns < 0 ? 0U : static_cast<unsigned>(userns);
+  return call(__NR_mount_setattr, fd, "", flags | AT_EMPTY_PATH, &attributes, sizeof attributes);
+}
+
+bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t attributes) noexcept {
+  long result = config(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr);
+  if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
+  result = call(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+  if (result < 0) return context.fail_words(Call::fsmount, result, fs);
+  call(__NR_close, fs);
+  return context.store(slot, Call::fsmount, result);
+}
+
+bool make_mount(Context& context, const Step& step) noexcept {
+  const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
+  if (fs < 0) return context.fail(Call::fsopen, fs);
+  const int fd = static_cast<int>(fs);
+  if (char** pairs = context.list(step.s[1])) {
+    for (; pairs[0] != nullptr; pairs += 2) {
+      const bool flag = pairs[1] == nullptr || pairs[1][0] == '\0';
+      const long result = flag ? config(fd, FSCONFIG_SET_FLAG, pairs[0], nullptr)
+                               : config(fd, FSCONFIG_SET_STRING, pairs[0], pairs[1]);
+      if (result < 0) return context.fail_words(Call::fsconfig, result, fd);
+    }
+  }
+  return finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]));
+}
+
+/// Decimal digits of a descriptor; returns the end.
+char* append_number(char* to, int number) noexcept {
+  char digits[12];
+  int n = 0;
+  do {
+    digits[n++] = static_cast<char>('0' + number % 10);
+    number /= 10;
+  } while (number != 0);
+  while (n > 0) *to++ = digits[--n];
+  *to = '\0';
+  return to;
+}
+
+// Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
+// meaning of the option string, the 255 bytes of fsconfig(2) hold about 60 layers on kernels
+// before 6.7 that lack "lowerdir+", and the container's mountinfo does not show host paths.
+bool add_lowers(Context& context, const Step& step, int fs) noexcept {
+  char joined[256];
+  char* end = joined;
+  *end = '\0';
+  for (char** path = context.list(step.s[0]); *path != nullptr; ++path) {
+    const long layer = call(__NR_open, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (layer < 0) {
+      const std::size_t size = length(*path) < detail_size ? length(*path) : detail_size;
+      copy(context.failure.detail, *path, size);
+      context.failure.detail_length = static_cast<std::uint32_t>(size);
+      return context.fail(Call::open, layer);
+    }
+    if (step.n[3] != 0) {
+      char name[12];
+      append_number(name, static_cast<int>(layer));
+      const long result = config(fs, FSCONFIG_SET_STRING, "lowerdir+", name);
+      if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
+    } else {
+      if (end - joined > 240) return context.fail(Call::fsconfig, -E2BIG);
+      if (end != joined) *end++ = ':';
+      end = append_number(end, static_cast<int>(layer));
+    }
+  }
+  if (step.n[3] != 0) return true;
+  const long result = config(fs, FSCONFIG_SET_STRING, "lowerdir", joined);
+  return result < 0 ? context.fail_words(Call::fsconfig, result, fs) : true;
+}
+
+bool add_upper(Context& context, const Step& step, int fs) noexcept {
+  int directory[2] = {-1, -1};
+  if (step.n[2] >= 0) {
+    const int tmpfs = context.slot(step.n[2]);
+    static constexpr const char* names[2] = {"upper", "work"};
+    for (int i = 0; i < 2; ++i) {
+      long result = call(__NR_mkdirat, tmpfs, names[i], 0755);
+      if (result < 0) return context.fail(Call::mkdirat, result);
+      result = open_in(tmpfs, names[i], O_PATH | O_DIRECTORY, 0, RESOLVE_BENEATH);
+      if (result < 0) return context.fail(Call::openat2, result);
+      directory[i] = static_cast<int>(result);
+    }
+  } else {
+    for (int i = 0; i < 2; ++i) {
+      const long result =
+          call(__NR_open, context.text(step.s[1 + i]), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+      if (result < 0) return context.fail(Call::open, result);
+      directory[i] = static_cast<int>(result);
+    }
+  }
+  static constexpr const char* keys[2] = {"upperdir", "workdir"};
+  for (int i = 0; i < 2; ++i) {
+    char name[12];
+    append_number(name, directory[i]);
+    const long result = config(fs, FSCONFIG_SET_STRING, keys[i], name);
+    if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
+  }
+  return true;
+}
+
+bool make_overlay(Context& context, const Step& step) noexcept {
+  const long fs = call(__NR_fsopen, "overlay", FSOPEN_CLOEXEC);
+  if (fs < 0) return context.fail(Call::fsopen, fs);
+  const int fd = static_cast<int>(fs);
+  const long here = call(__NR_chdir, "/proc/self/fd");
+  if (here < 0) return context.fail(Call::chdir, here);
+  if (!add_lowers(context, step, fd) || !add_upper(context, step, fd)) return false;
+  if (char** option = context.list(step.s[3])) {
+    for (; option[0] != nullptr; option += 2) {
+      const bool flag = option[1] == nullptr || option[1][0] == '\0';
+      const long result = flag ? config(fd, FSCONFIG_SET_FLAG, option[0], nullptr)
+                               : config(fd, FSCONFIG_SET_STRING, option[0], option[1]);
+      if (result < 0) return context.fail_words(Call::fsconfig, result, fd);
+    }
+  }
+  return finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]));
+}
+
+bool clone_tree(Context& context, const Step& step) noexcept {
+  const unsigned flags =
+      open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | static_cast<unsigned>(step.n[1]);
+  return context.store(step.n[0], Call::open_tree,
+                       call(__NR_open_tree, AT_FDCWD, context.text(step.s[0]), flags));
+}
+
+bool set_attr(Context& context, const Step& step) noexcept {
+  const long result =
+      set_attributes(context.slot(step.n[0]), static_cast<unsigned>(step.n[4]),
+                     static_cast<std::uint64_t>(step.n[1]), static_cast<std::uint64_t>(step.n[2]),
+                     static_cast<std::uint64_t>(step.n[3]), context.slot(step.n[5]));
+  return result < 0 ? context.fail(Call::mount_setattr, result) : true;
+}
+
+bool set_attr_path(Context& context, const Step& step) noexcept {
+  const long target =
+      open_target(context, context.slot(step.n[0]), context.text(step.s[0]), create_nothing, 0, 0);
+  if (target < 0) return false;
+  const long result =
+      set_attributes(static_cast<int>(target), static_cast<unsigned>(step.n[4]),
+                     static_cast<std::uint64_t>(step.n[1]), static_cast<std::uint64_t>(step.n[2]),
+                     static_cast<std::uint64_t>(step.n[3]), -1);
+  return result < 0 ? context.fail(Call::mount_setattr, result) : true;
+}
+
+bool over_root(Context& context, int mount) noexcept {
+  const long result = call(__NR_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
+  return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+bool attach(Context& context, const Step& step) noexcept {
+  const int mount = context.slot(step.n[0]);
+  std::int64_t create = step.n[2];
+  if (create == create_like) {
+    struct statx info = {};
+    const long result = call(__NR_statx, mount, "", AT_EMPTY_PATH, STATX_TYPE, &info);
+    if (result < 0) return context.fail(Call::fstat, result);
+    create = (info.stx_mode & 0170000U) == 0040000U ? create_directory : create_file;
+  }
+  const long target =
+      open_target(context, context.slot(step.n[1]), context.text(step.s[0]), create,
+                  static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
+  if (target < 0) return false;
+  const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
+  return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+bool propagation(Context& context, const Step& step) noexcept {
+  mount_attr attributes = {};
+  attributes.propagation = static_cast<std::uint64_t>(step.n[0]);
+  const long result = call(__NR_mount_setattr, AT_FDCWD, "/", step.n[1] != 0 ? AT_RECURSIVE : 0,
+                           &attributes, sizeof attributes);
+  return result < 0 ? context.fail(Call::mount_setattr, result) : true;
+}
+
+bool attach_root(Context& context, const Step& step) noexcept {
+  const int root = context.slot(step.n[0]);
+  if (!over_root(context, root)) return false;
+  const long result = call(__NR_fchdir, root);
+  return result < 0 ? context.fail(Call::fchdir, result) : true;
+}
+
+// pivot_root(2) NOTES: the new and the old root may be the same directory; the old root is then
+// stacked on top and goes with one umount2. It is made a slave first, so that this unmount does
+// not travel to the host.
+bool pivot(Context& context) noexcept {
+  long result = call(__NR_pivot_root, ".", ".");
+  if (result < 0) return context.fail(Call::pivot_root, result);
+  result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
+  if (result < 0) return context.fail(Call::umount2, result);
+  result = call(__NR_chdir, "/");
+  return result < 0 ? context.fail(Call::chdir, result) : true;
+}
+
+// A directory is covered by a copy of one read-only tmpfs, anything else by the host's /dev/null,
+// which is still in sight before the pivot; never by a path of the container (CVE-2025-31133).
+bool mask(Context& context, const Step& step) noexcept {
+  const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
+                              RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  if (target == -ENOENT) return true;  // the only reason to leave one out (SEC-24)
+  if (target < 0) return context.fail(Call::openat2, target);
+  struct statx info = {};
+  long result = call(__NR_statx, target, "", AT_EMPTY_PATH, STATX_TYPE, &info);
+  if (result < 0) return context.fail(Call::fstat, result);
+  constexpr unsigned format = 0170000, directory = 0040000;
+  long cover;
+  if ((info.stx_mode & format) == directory) {
+    cover = call(__NR_open_tree, context.slot(step.n[1]), "",
+                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
+    if (cover < 0) return context.fail(Call::open_tree, cover);
+  } else {
+    cover = call(__NR_open_tree, AT_FDCWD, "/dev/null",
+                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC));
+    if (cover < 0) return context.fail(Call::open_tree, cover);
+    result = set_attributes(static_cast<int>(cover), 0,
+                            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, 0, -1);
+    if (result < 0) return context.fail(Call::mount_setattr, result);
+  }
+  result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
+  return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+bool readonly_path(Context& context, const Step& step) noexcept {
+  const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
+                              RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  if (target == -ENOENT) return true;
+  if (target < 0) return context.fail(Call::openat2, target);
+  const long cover =
+      call(__NR_open_tree, target, "",
+           open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH | AT_RECURSIVE);
+  if (cover < 0) return context.fail(Call::open_tree, cover);
+  long result = set_attributes(static_cast<int>(cover), AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0, 0, -1);
+  if (result < 0) return context.fail(Call::mount_setattr, result);
+  result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
+  return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+}  // namespace
+
+bool mount_operation(Context& context, const Step& step) noexcept {
+  switch (step.op) {
+    case Op::make_mount:
+      return make_mount(context, step);
+    case Op::make_overlay:
+      return make_overlay(context, step);
+    case Op::clone_tree:
+      return clone_tree(context, step);
+    case Op::set_attr:
+      return set_attr(context, step);
+    case Op::stage_mount:
+      return over_root(context, context.slot(step.n[0]));
+    case Op::attach:
+      return attach(context, step);
+    case Op::set_attr_path:
+      return set_attr_path(context, step);
+    case Op::propagation:
+      return propagation(context, step);
+    case Op::attach_root:
+      return attach_root(context, step);
+    case Op::pivot_root:
+      return pivot(context);
+    case Op::mask:
+      return mask(context, step);
+    case Op::readonly_path:
+      return readonly_path(context, step);
+    case Op::open_root:
+      return context.store(step.n[0], Call::open,
+                           call(__NR_open, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    default:
+      return context.fail(Call::program, -EINVAL);
+  }
+}
+
+}  // namespace minirun::wire
