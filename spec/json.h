@@ -206,10 +206,16 @@ class JsonObject {
   [[nodiscard]] std::optional<Json> require(std::string_view key, std::string_view what);
 
   /// True if the member is there and could be read.
-  template <class T, class... Range>
-  bool read(std::string_view key, T& out, Range... range) {
+  template <class T>
+  bool read(std::string_view key, T& out) {
     const std::optional<Json> value = find(key);
-    return value && value->get(out, range...);
+    return value && value->get(out);
+  }
+  template <std::integral T>
+  bool read_within(std::string_view key, T& out, std::type_identity_t<T> least,
+                   std::type_identity_t<T> most) {
+    const std::optional<Json> value = find(key);
+    return value && value->get(out, least, most);
   }
   template <class T>
   bool read_word(std::string_view key, std::span<const Word<T>> words, T& out) {

@@ -93,7 +93,7 @@ TEST(Json, ReadsTypedValuesAndReportsEverything) {
   EXPECT_FALSE(object.read("big", other));
   EXPECT_FALSE(object.read("nil", other));
   EXPECT_FALSE(object.read("mixed", l));
-  EXPECT_FALSE((object.read<int, int, int>("i", i, 0, 5)));
+  EXPECT_FALSE((object.read_within("i", i, 0, 5)));
   EXPECT_EQ(other, 7U);
   EXPECT_THAT(findings, ElementsAre(error_at("/half", "1.5, expected an integer from 0 to 1844"),
                                     error_at("/big", "18446744073709551616, expected an integer"),
