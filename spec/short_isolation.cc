@@ -1,0 +1,153 @@
+// Owns: the short form's words about namespaces, the user namespace and the network.
+// Must not: open a namespace or decide how the network is made (netns/ does).
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "spec/oci_parts.h"
+#include "spec/short_parts.h"
+#include "spec/words.h"
+
+namespace minirun {
+namespace {
+
+/// "0:100000:65536"
+std::optional<IdMapping> parse_mapping(std::string_view text) {
+  std::array<std::uint64_t, 3> numbers{};
+  std::size_t at = 0;
+  bool digit = false;
+  for (char c : text) {
+    if (c >= '0' && c <= '9') {
+      numbers[at] = numbers[at] * 10 + static_cast<std::uint64_t>(c - '0');
+      if (numbers[at] > UINT32_MAX) return std::nullopt;
+      digit = true;
+    } else if (c == ':' && digit && at < 2) {
+      ++at;
+      digit = false;
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (at != 2 || !digit) return std::nullopt;
+  return IdMapping{static_cast<std::uint32_t>(numbers[0]), static_cast<std::uint32_t>(numbers[1]),
+                   static_cast<std::uint32_t>(numbers[2])};
+}
+
+void read_mappings(Json json, std::vector<IdMapping>& mappings) {
+  json.each([&](Json item) {
+    if (item.is(Json::Kind::object)) {
+      JsonObject object(item);
+      IdMapping mapping;
+      bool good = true;
+      for (auto [key, out] : {std::pair{"container", &mapping.container_id},
+                              {"host", &mapping.host_id},
+                              {"size", &mapping.size}}) {
+        const auto value = object.require(key, "a number");
+        good = value && value->get(*out) && good;
+      }
+      if (good) mappings.push_back(mapping);
+    } else if (const auto mapping =
+                   item.is(Json::Kind::string) ? parse_mapping(item.text()) : std::nullopt) {
+      mappings.push_back(*mapping);
+    } else {
+      item.expected(
+          "\"container:host:size\" or {\"container\": 0, \"host\": 100000, \"size\": 65536}");
+    }
+  });
+}
+
+/// Root maps to ids that own nothing on the host, in the place where /etc/subuid starts by custom
+/// (useradd(8), SUB_UID_MIN); anybody else can map only themselves without a helper.
+void default_mappings(const SpecOptions& options, ContainerSpec& spec) {
+  constexpr std::uint32_t kFirst = 100000, kSize = 65536;
+  if (options.euid == 0) {
+    spec.uid_mappings = spec.gid_mappings = {{0, kFirst, kSize}};
+  } else {
+    spec.uid_mappings = {{0, options.euid, 1}};
+    spec.gid_mappings = {{0, options.egid, 1}};
+  }
+}
+
+void read_userns(JsonObject& object, const SpecOptions& options, ContainerSpec& spec) {
+  const auto json = object.find("userns");
+  if (!json) return;
+  if (json->is(Json::Kind::boolean)) {
+    if (json->text() == "false") return;
+    default_mappings(options, spec);
+  } else if (json->is(Json::Kind::object)) {
+    JsonObject members(*json);
+    const auto uid = members.require("uid", "an array of mappings");
+    if (uid) read_mappings(*uid, spec.uid_mappings);
+    spec.gid_mappings = spec.uid_mappings;
+    if (const auto gid = members.find("gid")) {
+      spec.gid_mappings.clear();
+      read_mappings(*gid, spec.gid_mappings);
+    }
+  } else {
+    return json->expected("true, false, or {\"uid\": [\"0:100000:65536\"], \"gid\": [...]}");
+  }
+  spec.namespaces.insert(spec.namespaces.begin(), {NamespaceType::user, ""});
+}
+
+void set_namespace(std::vector<Namespace>& namespaces, NamespaceType type, bool host,
+                   std::string path) {
+  std::erase_if(namespaces, [&](const Namespace& ns) { return ns.type == type; });
+  if (!host) namespaces.push_back({type, std::move(path)});
+}
+
+void read_one(Json item, std::vector<Namespace>& namespaces) {
+  // By the key, so that an unknown one is reported with a suggestion like any unknown word.
+  const auto* word = std::find_if(namespace_words.begin(), namespace_words.end(),
+                                  [&](const auto& row) { return row.name == item.key(); });
+  if (word == namespace_words.end())
+    return item.error("unknown namespace, expected one of pid, network, ipc, uts, cgroup, time");
+  if (word->value == NamespaceType::user)
+    return item.error("expected \"userns\" beside \"namespaces\" for this");
+  if (word->value == NamespaceType::mount && item.text() != "new")
+    return item.expected("new: a container always has its own mount namespace");
+  std::string text;
+  if (!item.get(text)) return;
+  if (text == "new")
+    set_namespace(namespaces, word->value, false, "");
+  else if (text == "host")
+    set_namespace(namespaces, word->value, true, "");
+  else if (text.starts_with('/'))
+    set_namespace(namespaces, word->value, false, text);
+  else
+    item.expected("new, host, or the absolute path of a namespace such as /proc/1/ns/net");
+}
+
+void read_network(JsonObject& object, ContainerSpec& spec) {
+  static constexpr auto kModes = std::to_array<Word<Network::Mode>>(
+      {{"none", Network::Mode::none}, {"host", Network::Mode::host}});
+  const auto json = object.find("network");
+  const bool said = json && json->get_word<Network::Mode>(kModes, spec.network.mode);
+  const Namespace* ns = spec.find_namespace(NamespaceType::network);
+  if (!said) {
+    // A namespace that is joined keeps the network that it has.
+    spec.network.mode = !ns                ? Network::Mode::host
+                        : ns->path.empty() ? Network::Mode::none
+                                           : Network::Mode::unspecified;
+    return;
+  }
+  if (ns && !ns->path.empty())
+    json->error("the network namespace is joined by path: leave \"network\" out");
+  else if (spec.network.mode == Network::Mode::host)
+    set_namespace(spec.namespaces, NamespaceType::network, true, "");
+  else if (!ns)
+    json->error("\"namespaces\" says that the network is the host's");
+}
+
+}  // namespace
+
+void read_short_namespaces(JsonObject& object, const SpecOptions& options, ContainerSpec& spec) {
+  for (NamespaceType type : {NamespaceType::pid, NamespaceType::network, NamespaceType::mount,
+                             NamespaceType::uts, NamespaceType::ipc, NamespaceType::cgroup})
+    spec.namespaces.push_back({type, ""});
+  if (const auto json = object.find("namespaces"))
+    json->each_member([&](Json item) { read_one(item, spec.namespaces); });
+  read_userns(object, options, spec);
+  read_network(object, spec);
+}
+
+}  // namespace minirun
