@@ -9,6 +9,7 @@
 #include <array>
 
 #include "rootfs/devices.h"
+#include "spec/validate.h"
 
 namespace minirun {
 namespace {
@@ -279,14 +280,15 @@ class Planner {
                              .field = "linux.sysctl"});
     }
     for (const auto& [key, value] : spec_.sysctl) {
-      std::string path = key;
-      // sysctl(8): the first separator decides; "net/ipv4/conf/eth0.1" keeps its dots.
-      if (path.find('/') == std::string::npos || path.find('.') < path.find('/'))
-        for (char& c : path) c = c == '.' ? '/' : c == '/' ? '.' : c;
+      const Result<std::string> path = sysctl_path(key);
+      if (!path) {
+        error("/linux/sysctl/" + key, to_string(path.error()));
+        continue;
+      }
       plan_.build.push_back(
           {.op = Op::write_file,
            .n = {number(plan_.proc), RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV},
-           .s = {"sys/" + path, value},
+           .s = {"sys/" + *path, value},
            .field = "linux.sysctl." + key});
     }
   }

@@ -53,7 +53,7 @@ std::string_view name(Op op) {
     NAME(pivot_root)
     NAME(mask)
     NAME(readonly_path)
-    NAME(open_root)
+    NAME(open_file)
     NAME(make_directory)
     NAME(make_node)
     NAME(bind_node)
@@ -167,8 +167,8 @@ std::string describe(const Step& step) {
       return fmt::format("mask {}", step.text(0));
     case Op::readonly_path:
       return fmt::format("make {} read-only", step.text(0));
-    case Op::open_root:
-      return "open the new root";
+    case Op::open_file:
+      return fmt::format("open {}", step.text(0));
     case Op::make_directory:
       return fmt::format("make directory {}", step.text(0));
     case Op::make_node:

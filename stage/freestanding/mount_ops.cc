@@ -77,7 +77,7 @@ bool add_lowers(Context& context, const Step& step, int fs) noexcept {
   char* end = joined;
   *end = '\0';
   for (char** path = context.list(step.s[0]); *path != nullptr; ++path) {
-    const long layer = call(__NR_open, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    const long layer = call(__NR_openat, AT_FDCWD, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (layer < 0) {
       const std::size_t size = length(*path) < detail_size ? length(*path) : detail_size;
       copy(context.failure.detail, *path, size);
@@ -115,7 +115,8 @@ bool add_upper(Context& context, const Step& step, int fs) noexcept {
   } else {
     for (int i = 0; i < 2; ++i) {
       const long result =
-          call(__NR_open, context.text(step.s[1 + i]), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+          call(__NR_openat, AT_FDCWD, context.text(step.s[1 + i]),
+                                 O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
       if (result < 0) return context.fail(Call::open, result);
       directory[i] = static_cast<int>(result);
     }
@@ -294,9 +295,10 @@ bool mount_operation(Context& context, const Step& step) noexcept {
       return mask(context, step);
     case Op::readonly_path:
       return readonly_path(context, step);
-    case Op::open_root:
-      return context.store(step.n[0], Call::open,
-                           call(__NR_open, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    case Op::open_file:
+      return context.store(
+          step.n[0], Call::open,
+          call(__NR_openat, AT_FDCWD, context.text(step.s[0]), step.n[1] | O_CLOEXEC, 0));
     default:
       return context.fail(Call::program, -EINVAL);
   }

@@ -1,0 +1,297 @@
+#include "runtime/container.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+
+#include "base/file.h"
+#include "cgroups/control.h"
+#include "cgroups/discovery.h"
+#include "runtime/fault.h"
+#include "runtime/process_info.h"
+
+namespace minirun {
+
+std::string_view name(ContainerStatus status) {
+  switch (status) {
+    case ContainerStatus::creating:
+      return "creating";
+    case ContainerStatus::created:
+      return "created";
+    case ContainerStatus::running:
+      return "running";
+    case ContainerStatus::paused:
+      return "paused";
+    case ContainerStatus::stopped:
+    case ContainerStatus::crashed:
+      return "stopped";
+  }
+  return "?";
+}
+
+std::string timestamp() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                     now.tv_nsec);
+}
+
+Result<HostFacts> discover_host() {
+  HostFacts facts;
+  utsname system{};
+  if (::uname(&system) != 0) return os_error("uname");
+  if (std::sscanf(system.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor) != 2)
+    return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
+  facts.euid = ::geteuid();
+  facts.page_size_bytes = ::getauxval(AT_PAGESZ);
+  const std::string last_cap = TRY(read_file(AT_FDCWD, "/proc/sys/kernel/cap_last_cap", 16));
+  facts.last_cap = static_cast<unsigned>(std::strtoul(last_cap.c_str(), nullptr, 10));
+  if (facts.last_cap == 0 || facts.last_cap > 63)
+    return plain_error("/proc/sys/kernel/cap_last_cap", "is not between 1 and 63");
+  // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
+  facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
+  facts.cgroup = TRY(discover_cgroups());
+  return facts;
+}
+
+// ---------------------------------------------------------------- create
+
+Creation::Creation(Creation&& other) noexcept
+    : dir(std::move(other.dir)),
+      record(std::move(other.record)),
+      launched(std::move(other.launched)),
+      root_(std::exchange(other.root_, nullptr)) {}
+
+Creation::~Creation() {
+  if (root_ != nullptr) (void)undo();  // who wants to know calls undo() itself
+}
+
+void Creation::keep() {
+  root_ = nullptr;
+  if (launched) launched->keep();
+}
+
+Status Creation::undo() {
+  const StateRoot* root = std::exchange(root_, nullptr);
+  launched.reset();  // kills init, then kills and removes the cgroup
+  if (root == nullptr) return {};
+  return dir.remove(*root);
+}
+
+namespace {
+
+std::string nonce() {
+  // 16 random bytes that the kernel gave this process (getauxval(3)): no system call.
+  std::array<unsigned char, 16> bytes{};
+  if (const unsigned long at = ::getauxval(AT_RANDOM); at != 0)
+    std::memcpy(bytes.data(), reinterpret_cast<const void*>(at), bytes.size());
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
+/// Removes everything that a container without a live process of its own can have left.
+Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
+             const HostFacts& facts) {
+  if (view.record && !view.record->cgroup_path.empty() &&
+      view.record->boot_id == TRY(read_boot_id()))
+    TRY(remove_cgroup(facts.cgroup, view.record->cgroup_path));
+  return dir.remove(root);
+}
+
+/// Makes the directory; a crashed create in its place is removed first.
+Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const HostFacts& facts) {
+  Result<ContainerDir> dir = ContainerDir::create(root, id);
+  if (dir || dir.error().errnum != EEXIST) return dir;
+  Result<ContainerDir> existing = ContainerDir::open(root, id, Lock::try_exclusive);
+  if (!existing) {
+    if (existing.error().errnum == EWOULDBLOCK) return dir;
+    return ContainerDir::create(root, id);  // it was removed just now
+  }
+  const ContainerView view = view_container(*existing, facts);
+  if (view.status != ContainerStatus::crashed) return dir;
+  TRY(clean(root, *existing, view, facts));
+  existing = plain_error(id, "");  // gives the lock back
+  return ContainerDir::create(root, id);
+}
+
+}  // namespace
+
+Result<Creation> create_container(const StateRoot& root, Record record,
+                                  const std::string& document, const LaunchPlan& plan,
+                                  const LaunchContext& context) {
+  TRY(fault_point("state directory"));
+  Creation creation(root, TRY(claim(root, plan.id, context.facts)));
+  record.id = plan.id;
+  record.boot_id = TRY(read_boot_id());
+  record.nonce = nonce();
+  record.created = timestamp();
+  record.cgroup_mount = context.facts.cgroup.mount_point;
+  record.cgroup_path = plan.cgroup.path;
+  TRY(fault_point("record"));
+  TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
+  TRY(fault_point("document"));
+  TRY(write_new_file(creation.dir.fd(), "config.json", document));
+  creation.record = std::move(record);
+  if (context.clock != nullptr) context.clock->mark("record");
+  creation.launched = TRY(launch(plan, context));
+  TRY(fault_point("commit"));
+  TRY(replace_file(creation.dir.fd(), "init.json", to_json(creation.launched->init)));
+  if (context.clock != nullptr) context.clock->mark("commit");
+  TRY(fault_point("word"));
+  return creation;
+}
+
+// ---------------------------------------------------------------- look
+
+ContainerView view_container(const ContainerDir& dir, const HostFacts& facts) {
+  ContainerView view;
+  view.id = dir.id();
+  if (Result<Record> record = dir.record()) view.record = std::move(*record);
+  if (Result<Init> init = dir.init()) view.init = *init;
+  const Result<std::string> boot = read_boot_id();
+  const bool this_boot = view.record && boot && view.record->boot_id == *boot;
+  if (!view.record || !view.init) {
+    // A record that cannot be read any more is no reason to hide a live container, but without
+    // pid or cgroup there is nothing to look at.
+    view.status = dir.busy() ? ContainerStatus::creating : ContainerStatus::crashed;
+    return view;
+  }
+  if (!this_boot || !open_init(*view.init)) {
+    view.status = ContainerStatus::stopped;
+    return view;
+  }
+  view.status = is_stage(view.init->pid) ? ContainerStatus::created : ContainerStatus::running;
+  if (!view.record->cgroup_path.empty()) {
+    const Result<CgroupFd> cgroup = open_cgroup(facts.cgroup, view.record->cgroup_path);
+    if (cgroup) {
+      const Result<CgroupEvents> events = read_cgroup_events(*cgroup);
+      if (events && events->frozen) view.status = ContainerStatus::paused;
+    }
+  }
+  return view;
+}
+
+Result<std::vector<ContainerView>> list_containers(const StateRoot& root, const HostFacts& facts) {
+  std::vector<ContainerView> views;
+  for (const std::string& id : TRY(root.ids())) {
+    const Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::none);
+    if (dir) views.push_back(view_container(*dir, facts));
+  }
+  return views;
+}
+
+// ---------------------------------------------------------------- act
+
+namespace {
+
+bool lives(ContainerStatus status) {
+  return status == ContainerStatus::created || status == ContainerStatus::running ||
+         status == ContainerStatus::paused;
+}
+
+Status signal_all(const Record& record, int signal, const HostFacts& facts) {
+  const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, record.cgroup_path));
+  if (signal == SIGKILL) return kill_cgroup(cgroup);
+  for (const pid_t pid : TRY(cgroup_pids(cgroup, true)))
+    if (::kill(pid, signal) != 0 && errno != ESRCH) return os_error(fmt::format("kill {}", pid));
+  return {};
+}
+
+}  // namespace
+
+Status kill_container(const StateRoot& root, const std::string& id, int signal, bool all,
+                      const HostFacts& facts) {
+  const ContainerDir dir = TRY(ContainerDir::open(root, id, Lock::none));
+  const ContainerView view = view_container(dir, facts);
+  if (!lives(view.status)) {
+    if (all && view.record && view.status == ContainerStatus::stopped) return {};
+    return plain_error(id, "container not running");
+  }
+  if (all) return signal_all(*view.record, signal, facts);
+  const PidFd init = TRY(open_init(*view.init));
+  if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0) {
+    if (errno == ESRCH) return plain_error(id, "container not running");
+    return os_error(id, fmt::format("send signal {}", signal));
+  }
+  return {};
+}
+
+namespace {
+
+/// Kills what lives. The record alone is enough: a corrupt init.json must not keep it alive.
+Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
+  if (view.init && lives(view.status))
+    if (const Result<PidFd> init = open_init(*view.init))
+      ::syscall(SYS_pidfd_send_signal, init->get(), SIGKILL, nullptr, 0);
+  if (view.record && !view.record->cgroup_path.empty()) {
+    const Status killed = kill_cgroup(facts.cgroup, view.record->cgroup_path);
+    if (!killed && killed.error().errnum != ENOENT) return killed;
+  }
+  return {};
+}
+
+}  // namespace
+
+Status delete_container(const StateRoot& root, const std::string& id, bool force,
+                        const HostFacts& facts) {
+  Result<ContainerDir> found = ContainerDir::open(root, id, Lock::none);
+  if (!found) {
+    if (force && found.error().detail == "container does not exist") return {};
+    return std::unexpected(std::move(found).error());
+  }
+  ContainerView view = view_container(*found, facts);
+  const bool removable =
+      view.status == ContainerStatus::stopped || view.status == ContainerStatus::crashed ||
+      view.status == ContainerStatus::created;
+  if (!removable && !force)
+    return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
+                                       name(view.status)));
+  if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
+  // Waits for a foreground run to take its own container away, and for nobody else's work.
+  Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);
+  if (!dir) {
+    if (dir.error().detail == "container does not exist") return {};
+    return std::unexpected(std::move(dir).error());
+  }
+  const ContainerView now = view_container(*dir, facts);
+  if (now.record && view.record && now.record->nonce != view.record->nonce)
+    return {};  // the one that we were asked about is gone; this is a new one of the same id
+  return clean(root, *dir, now, facts);
+}
+
+Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) {
+  GcResult result;
+  const std::string boot = TRY(read_boot_id());
+  for (const std::string& id : TRY(root.ids())) {
+    Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::try_exclusive);
+    if (!dir) continue;  // somebody works on it, or it is gone
+    ContainerView view = view_container(*dir, facts);
+    const bool earlier_boot = view.record && view.record->boot_id != boot;
+    const bool left_run = view.status == ContainerStatus::stopped && view.record->foreground &&
+                          !view.record->keep;
+    const bool crashed = view.status == ContainerStatus::crashed;
+    if (!crashed && !left_run && !earlier_boot) continue;
+    if (Status killed = kill_for_delete(view, facts); !killed) {
+      result.errors.push_back(std::move(killed).error());
+      continue;
+    }
+    if (Status cleaned = clean(root, *dir, view, facts); !cleaned)
+      result.errors.push_back(std::move(cleaned).error());
+    else
+      result.removed.push_back(id);
+  }
+  return result;
+}
+
+}  // namespace minirun

@@ -1,0 +1,466 @@
+#include "runtime/launch.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "base/file.h"
+#include "cgroups/stats.h"
+#include "runtime/fault.h"
+#include "runtime/process_info.h"
+#include "stage/freestanding/interpreter.h"
+
+extern "C" {
+extern const char minirun_stage_begin[];
+extern const char minirun_stage_end[];
+}
+
+namespace minirun {
+
+void PhaseClock::mark(std::string name) {
+  const auto now = std::chrono::steady_clock::now();
+  phases_.push_back(
+      {std::move(name),
+       static_cast<std::uint64_t>(
+           std::chrono::duration_cast<std::chrono::microseconds>(now - last_).count())});
+  last_ = now;
+}
+
+Launched::~Launched() {
+  if (init.pid <= 0 || !pidfd) return;
+  ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+  siginfo_t info{};
+  ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED);
+}
+
+void Launched::keep() {
+  init.pid = 0;
+  if (cgroup) cgroup->keep();
+}
+
+Result<Stage> make_stage(const Steps& child, int fd_count, bool timing) {
+  Stage stage;
+  const std::string program = TRY(encode(child, fd_count, timing));
+#ifndef MFD_EXEC
+  constexpr unsigned MFD_EXEC = 0x10;
+#endif
+  stage.file = Fd(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
+  if (!stage.file && errno == EINVAL)  // before Linux 6.3 the flag is unknown and implied
+    stage.file = Fd(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!stage.file) return os_error("memfd_create", "vm.memfd_noexec may forbid it");
+  const auto size = static_cast<std::size_t>(minirun_stage_end - minirun_stage_begin);
+  static constexpr std::size_t page = 4096;
+  static const std::array<char, page> padding{};
+  stage.program_offset = (size + page - 1) / page * page;
+  stage.program_size = program.size();
+  iovec parts[3] = {{const_cast<char*>(minirun_stage_begin), size},
+                    {const_cast<char*>(padding.data()), stage.program_offset - size},
+                    {const_cast<char*>(program.data()), program.size()}};
+  const auto total = static_cast<ssize_t>(stage.program_offset + program.size());
+  if (::writev(stage.file.get(), parts, 3) != total) return os_error("stage", "write");
+  // Sealed: whoever gets hold of it through /proc/PID/exe can change nothing (CVE-2019-5736).
+  if (::fcntl(stage.file.get(), F_ADD_SEALS,
+              F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+    return os_error("stage", "seal");
+  return stage;
+}
+
+namespace {
+
+/// What the child does between the clone and the stage: no allocation, no return.
+[[noreturn]] void enter_stage(const Stage& stage, int channel, bool wait_for_maps,
+                              const char* const* argv) noexcept {
+  int error = 0;
+  wire::Call call = wire::Call::execve;
+  if (wait_for_maps) {
+    char byte = 0;
+    if (::read(channel, &byte, 1) != 1) ::_exit(125);
+    // An execve keeps the capabilities of the new user namespace only for its root.
+    if (::syscall(SYS_setresgid, 0, 0, 0) != 0 || ::syscall(SYS_setresuid, 0, 0, 0) != 0) {
+      error = errno;
+      call = wire::Call::setresuid;
+    }
+  }
+  if (error == 0) {
+    static const char* const environment[] = {nullptr};
+    if (::fcntl(channel, F_SETFD, 0) == 0)
+      ::syscall(SYS_execveat, stage.file.get(), "", argv, environment, AT_EMPTY_PATH);
+    error = errno;
+  }
+  wire::Message message{};
+  message.kind = wire::MessageKind::failure;
+  message.failure.step = ~0U;
+  message.failure.call = static_cast<std::uint32_t>(call);
+  message.failure.errnum = error;
+  wire::send_message(channel, message, sizeof message, -1);
+  ::_exit(125);
+}
+
+}  // namespace
+
+Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
+                          bool wait_for_maps) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return os_error("socketpair");
+  Child child;
+  child.channel = Fd(pair[0]);
+  const Fd other(pair[1]);
+  const std::string channel = std::to_string(other.get());
+  const std::string size = std::to_string(stage.program_size);
+  const std::string offset = std::to_string(stage.program_offset);
+  const char* const argv[] = {"minirun-stage", channel.c_str(), size.c_str(), offset.c_str(),
+                              nullptr};
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = flags | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  arguments.exit_signal = SIGCHLD;
+  if (cgroup >= 0) {
+    arguments.flags |= CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<std::uint64_t>(cgroup);
+  }
+  const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (pid == 0) enter_stage(stage, other.get(), wait_for_maps, argv);
+  if (pid < 0) return os_error("clone3");
+  child.pid = static_cast<pid_t>(pid);
+  child.pidfd = PidFd(pidfd);
+  return child;
+}
+
+Status send_slots(const Child& child, const Stage& stage, const std::vector<int>& slots,
+                  int count) {
+  std::vector<int> fds = {stage.file.get()};
+  fds.insert(fds.end(), slots.begin() + 1, slots.begin() + count);
+  for (std::size_t at = 0; at < fds.size(); at += wire::fds_per_message) {
+    const std::size_t part = std::min<std::size_t>(fds.size() - at, wire::fds_per_message);
+    char byte = 0;
+    iovec vector{&byte, 1};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * wire::fds_per_message)> control{};
+    msghdr message{};
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * part);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * part);
+    std::memcpy(CMSG_DATA(header), fds.data() + at, sizeof(int) * part);
+    if (::sendmsg(child.channel.get(), &message, MSG_NOSIGNAL) < 0)
+      return os_error("stage", "send descriptors");
+  }
+  return {};
+}
+
+namespace {
+
+/// Waits until the channel is readable. Errors: EINTR when a signal asks us to stop.
+Status wait_readable(int channel, int signal_fd) {
+  if (signal_fd < 0) return {};
+  for (;;) {
+    std::array<pollfd, 2> polls{{{channel, POLLIN, 0}, {signal_fd, POLLIN, 0}}};
+    if (::poll(polls.data(), polls.size(), -1) < 0) {
+      if (errno == EINTR) continue;
+      return os_error("poll");
+    }
+    if (polls[0].revents != 0) return {};
+    signalfd_siginfo info{};
+    if (::read(signal_fd, &info, sizeof info) != sizeof info) continue;
+    const auto signal = static_cast<int>(info.ssi_signo);
+    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT)
+      return os_error(EINTR, "start", fmt::format("aborted by SIG{}", ::sigabbrev_np(signal)));
+  }
+}
+
+}  // namespace
+
+Result<std::optional<StageMessage>> receive(int channel, int signal_fd) {
+  TRY(wait_readable(channel, signal_fd));
+  StageMessage result;
+  // A timing packet is larger than a message: both begin with the kind.
+  std::vector<char> buffer(sizeof(wire::Message) + 4096 * sizeof(std::uint32_t));
+  iovec vector{buffer.data(), buffer.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr packet{};
+  packet.msg_iov = &vector;
+  packet.msg_iovlen = 1;
+  packet.msg_control = control.data();
+  packet.msg_controllen = control.size();
+  ssize_t size = 0;
+  do {
+    size = ::recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0) {
+    if (errno == ECONNRESET) return std::nullopt;
+    return os_error("stage", "receive");
+  }
+  if (const cmsghdr* header = CMSG_FIRSTHDR(&packet);
+      header != nullptr && header->cmsg_type == SCM_RIGHTS) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    result.fd = Fd(fd);
+  }
+  if (size == 0) return std::nullopt;
+  const auto bytes = static_cast<std::size_t>(size);
+  if (bytes < offsetof(wire::Message, failure))
+    return plain_error("stage", "sent a message that is too short");
+  std::memcpy(&result.message, buffer.data(), std::min(bytes, sizeof result.message));
+  if (result.message.kind == wire::MessageKind::timing) {
+    result.timings.resize((bytes - offsetof(wire::Message, failure)) / sizeof(std::uint32_t));
+    std::memcpy(result.timings.data(), buffer.data() + offsetof(wire::Message, failure),
+                result.timings.size() * sizeof(std::uint32_t));
+  }
+  if (result.message.kind == wire::MessageKind::failure &&
+      bytes < sizeof(wire::Message))
+    return plain_error("stage", "sent a failure that is too short");
+  return result;
+}
+
+Error explain_death(pid_t pid, const Cgroup* cgroup) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0)
+    return Error{errno, "first process", "wait", {}};
+  Error error{0, "first process", "", {}};
+  if (info.si_code == CLD_EXITED)
+    error.detail = fmt::format("ended with status {} before the program began", info.si_status);
+  else
+    error.detail = fmt::format("was killed by SIG{} before the program began",
+                               ::sigabbrev_np(info.si_status));
+  if (cgroup != nullptr) {
+    const Result<CgroupStats> stats = read_stats(cgroup->fd());
+    if (stats && stats->memory_events_local.contains("oom_kill") &&
+        stats->memory_events_local.at("oom_kill") > 0)
+      error.detail += ": out of memory, memory.max is too small to start it";
+  }
+  return error;
+}
+
+class Launcher {
+ public:
+  Launcher(const LaunchPlan& plan, const LaunchContext& context)
+      : plan_(plan), context_(context), slots_(wire::max_slots, -1) {}
+  ~Launcher() {
+    for (std::size_t i = 1; i < slots_.size(); ++i)
+      if (slots_[i] >= 0) ::close(slots_[i]);
+  }
+  Launcher(const Launcher&) = delete;
+  Launcher& operator=(const Launcher&) = delete;
+
+  Result<Launched> run() {
+    TRY(fault_point("cgroup"));
+    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    mark("cgroup");
+    TRY(fault_point("parent steps"));
+    TRY(run_parent_steps());
+    TRY(make_start_socket());
+    mark("sources");
+    TRY(fault_point("stage"));
+    const Steps& child_steps = plan_.child;
+    const Stage stage =
+        TRY(make_stage(with_fault(child_steps, "child"), plan_.passed, context_.timing));
+    mark("stage");
+    TRY(fault_point("clone"));
+    TRY(start_child(stage));
+    mark("clone");
+    TRY(fault_point("child attributes"));
+    TRY(set_attributes_from_outside());
+    TRY(fault_point("wait for the child"));
+    TRY(wait_until_ready());
+    TRY(fault_point("limits from outside"));
+    TRY(set_rlimits());
+    mark("child");
+    return std::move(launched_);
+  }
+
+ private:
+  void mark(const char* name) {
+    if (context_.clock != nullptr) context_.clock->mark(name);
+  }
+
+  /// The same interpreter as in the child, in this process.
+  Status run_parent_steps() {
+    if (plan_.parent.empty()) return {};
+    const Steps steps = with_fault(plan_.parent, "parent");
+    std::string program = TRY(encode(steps, 0, false));
+    wire::Context context;
+    context.base = program.data();
+    context.program = reinterpret_cast<const wire::Program*>(program.data());
+    context.slots = slots_.data();
+    wire::relocate(context);
+    if (!wire::run(context)) return std::unexpected(describe_failure(steps, context.failure));
+    return {};
+  }
+
+  Status make_start_socket() {
+    if (plan_.start_socket == Slot::none) return {};
+    const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0) return os_error("start.sock");
+    slots_[static_cast<std::size_t>(plan_.start_socket)] = fd;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = context_.state_directory + "/start.sock";
+    if (path.size() >= sizeof address.sun_path)
+      return os_error(ENAMETOOLONG, path, "the state directory's path is too long for a socket");
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(fd, 8) != 0)
+      return os_error(path);
+    return {};
+  }
+
+  Status start_child(const Stage& stage) {
+    child_ = TRY(spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(),
+                             plan_.write_id_maps));
+    launched_.init.pid = child_.pid;
+    launched_.pidfd = std::move(child_.pidfd);
+    TRY(fault_point("descriptors"));
+    if (plan_.write_id_maps) TRY(write_id_maps());
+    // From here on the child works while we do the rest.
+    return send_slots(child_, stage, slots_, plan_.passed);
+  }
+
+  Status write_id_maps() {
+    auto write_map = [this](const char* name, const std::vector<IdMapping>& mappings) -> Status {
+      std::string text;
+      for (const IdMapping& mapping : mappings)
+        text += fmt::format("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
+      const std::string path = fmt::format("/proc/{}/{}", child_.pid, name);
+      const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+      if (!fd) return os_error(path);
+      // user_namespaces(7): one write of the whole map.
+      if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        return os_error(fmt::format("linux.{}Mappings", name[0] == 'u' ? "uid" : "gid"), path);
+      return {};
+    };
+    TRY(write_map("gid_map", plan_.gid_mappings));
+    TRY(write_map("uid_map", plan_.uid_mappings));
+    const char byte = 1;
+    if (::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL) != 1)
+      return os_error("stage", "send");
+    return {};
+  }
+
+  Status set_attributes_from_outside() {
+    const ProcessStat stat = TRY(read_process_stat(launched_.init.pid));
+    launched_.init.start_time = stat.start_time;
+    launched_.ignored_signals = stat.ignored_signals;
+    if (plan_.oom_score_adj) {
+      const std::string path = fmt::format("/proc/{}/oom_score_adj", launched_.init.pid);
+      const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+      if (!fd) return os_error(path);
+      if (Status written = write_all(fd.get(), std::to_string(*plan_.oom_score_adj),
+                                     "process.oomScoreAdj");
+          !written) {
+        if (written.error().errnum == EACCES)
+          written.error().detail = "lowering it needs CAP_SYS_RESOURCE";
+        return written;
+      }
+    }
+    return {};
+  }
+
+  Status set_rlimits() {
+    for (std::size_t i = 0; i < plan_.rlimits.size(); ++i) {
+      const rlimit64 limit{plan_.rlimits[i].soft, plan_.rlimits[i].hard};
+      if (::prlimit64(launched_.init.pid,
+                      static_cast<__rlimit_resource>(plan_.rlimits[i].resource), &limit,
+                      nullptr) != 0)
+        return os_error(fmt::format("process.rlimits[{}]", i));
+    }
+    return {};
+  }
+
+  /// The stage forked into a joined namespace: that child is the container's first process.
+  Status adopt(pid_t pid) {
+    PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!pidfd) return os_error(fmt::format("process {}", pid));
+    siginfo_t info{};
+    ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(launched_.pidfd.get()), &info,
+             WEXITED);
+    launched_.pidfd = std::move(pidfd);
+    launched_.init.pid = pid;
+    return set_attributes_from_outside();
+  }
+
+  Status wait_until_ready() {
+    for (;;) {
+      std::optional<StageMessage> packet =
+          TRY(receive(child_.channel.get(), context_.signal_fd));
+      if (!packet)
+        return std::unexpected(explain_death(launched_.init.pid, &*launched_.cgroup));
+      switch (packet->message.kind) {
+        case wire::MessageKind::failure:
+          return std::unexpected(
+              describe_failure(with_fault(plan_.child, "child"), packet->message.failure));
+        case wire::MessageKind::ready:
+          launched_.channel = std::move(child_.channel);
+          return {};
+        case wire::MessageKind::hooks: {
+          if (context_.hooks) TRY(context_.hooks(launched_.init.pid));
+          const wire::Go go{};
+          if (::send(child_.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
+            return os_error("stage", "send");
+          break;
+        }
+        case wire::MessageKind::forked:
+          TRY(adopt(packet->message.value));
+          break;
+        case wire::MessageKind::console:
+          launched_.console = std::move(packet->fd);
+          break;
+        case wire::MessageKind::seccomp:
+          launched_.seccomp_listener = std::move(packet->fd);
+          break;
+        case wire::MessageKind::timing:
+          break;
+      }
+    }
+  }
+
+  const LaunchPlan& plan_;
+  const LaunchContext& context_;
+  std::vector<int> slots_;
+  Launched launched_;
+  Child child_;
+};
+
+Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context) {
+  return Launcher(plan, context).run();
+}
+
+Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {
+  const wire::Go go{launched.ignored_signals};
+  if (::send(launched.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
+    return os_error("stage", "send");
+  if (!until_exec) return {};
+  for (;;) {
+    std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
+    if (!packet) return {};  // close-on-exec: the program runs
+    if (packet->message.kind == wire::MessageKind::failure)
+      return std::unexpected(
+          describe_failure(with_fault(child, "child"), packet->message.failure));
+    if (packet->message.kind == wire::MessageKind::timing)
+      launched.step_nanoseconds = std::move(packet->timings);
+    if (packet->message.kind == wire::MessageKind::seccomp)
+      launched.seccomp_listener = std::move(packet->fd);
+  }
+}
+
+}  // namespace minirun

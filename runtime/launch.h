@@ -1,0 +1,114 @@
+// Owns: carrying out a LaunchPlan: the cgroup, the parent's steps, the stage, the clone, the talk
+// with the child until its program runs. Undo is the destructor of what is returned.
+// Must not: decide anything that a plan should have said.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/host_facts.h"
+#include "base/result.h"
+#include "cgroups/apply.h"
+#include "runtime/plan.h"
+#include "runtime/state.h"
+
+namespace minirun {
+
+/// Microseconds of each phase of a start, in order, for `--timing` and the report.
+class PhaseClock {
+ public:
+  void mark(std::string name);
+  struct Phase {
+    std::string name;
+    std::uint64_t microseconds = 0;
+  };
+  [[nodiscard]] const std::vector<Phase>& phases() const { return phases_; }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::vector<Phase> phases_;
+};
+
+struct LaunchContext {
+  const HostFacts& facts;
+  std::string state_directory;  ///< path of the container's directory, for start.sock
+  int signal_fd = -1;           ///< SIGTERM, SIGINT or SIGHUP here abort the launch
+  bool timing = false;
+  PhaseClock* clock = nullptr;
+  /// Runs the hooks of the parent while the child waits; may be empty when there are none.
+  std::function<Status(pid_t)> hooks;
+};
+
+/// A container whose first process is set up and waits for the word, or runs. Until keep() its
+/// end kills the process and removes the cgroup.
+class Launched {
+ public:
+  Launched(Launched&&) noexcept = default;
+  Launched& operator=(Launched&&) noexcept = default;
+  ~Launched();
+
+  Init init;
+  PidFd pidfd;
+  std::optional<Cgroup> cgroup;
+  Fd channel;
+  Fd console;           ///< master of the terminal, when the plan has one
+  Fd seccomp_listener;
+  std::uint64_t ignored_signals = 0;
+  std::vector<std::uint32_t> step_nanoseconds;  ///< with timing, by step of the child's plan
+
+  /// Process and cgroup go on without us.
+  void keep();
+
+ private:
+  friend class Launcher;
+  Launched() = default;
+};
+
+/// Everything up to the child's "ready". Errors: the first failure, already undone.
+[[nodiscard]] Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context);
+
+/// Gives the word. With `until_exec` waits until the program runs; an error is then the payload's
+/// own failure to start (describe_failure over `plan.child`).
+[[nodiscard]] Status give_word(Launched& launched, const Steps& child, int signal_fd,
+                               bool until_exec);
+
+// ---- parts that exec and start share
+
+/// The sealed memory file with the stage and a program, and where the program is in it.
+struct Stage {
+  Fd file;
+  std::size_t program_offset = 0;
+  std::size_t program_size = 0;
+};
+[[nodiscard]] Result<Stage> make_stage(const Steps& child, int fd_count, bool timing);
+
+struct Child {
+  pid_t pid = 0;
+  PidFd pidfd;
+  Fd channel;
+};
+/// clone3 with `flags` into `cgroup` (-1: ours), which executes the stage. With `wait_for_maps`
+/// it first waits for a byte, and then becomes root of its user namespace.
+[[nodiscard]] Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
+                                        bool wait_for_maps);
+/// Sends the stage's file and slots 1 .. count-1 of `slots`.
+[[nodiscard]] Status send_slots(const Child& child, const Stage& stage,
+                                const std::vector<int>& slots, int count);
+
+/// One message from the stage. `fd` is -1 unless one came with it. nullopt: end of file.
+struct StageMessage {
+  wire::Message message{};
+  Fd fd;
+  std::vector<std::uint32_t> timings;
+};
+[[nodiscard]] Result<std::optional<StageMessage>> receive(int channel, int signal_fd);
+
+/// Why a child that closed its channel without a word has ended.
+[[nodiscard]] Error explain_death(pid_t pid, const Cgroup* cgroup);
+
+}  // namespace minirun

@@ -1,0 +1,388 @@
+#include "runtime/plan.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+
+#include "rootfs/plan.h"
+
+namespace minirun {
+namespace {
+
+constexpr std::uint64_t clone_newtime = 0x80;
+
+std::string blob(const void* data, std::size_t size) {
+  return {static_cast<const char*>(data), size};
+}
+
+std::int64_t as_int(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+bool has_variable(const std::vector<std::string>& env, std::string_view name) {
+  return std::ranges::any_of(env, [name](const std::string& entry) {
+    return entry.starts_with(name) && entry.size() > name.size() && entry[name.size()] == '=';
+  });
+}
+
+std::string path_of(const std::vector<std::string>& env) {
+  for (const std::string& entry : env)
+    if (entry.starts_with("PATH=")) return entry.substr(5);
+  return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+}  // namespace
+
+std::uint64_t clone_flag(NamespaceType type) {
+  switch (type) {
+    case NamespaceType::pid:
+      return CLONE_NEWPID;
+    case NamespaceType::network:
+      return CLONE_NEWNET;
+    case NamespaceType::mount:
+      return CLONE_NEWNS;
+    case NamespaceType::ipc:
+      return CLONE_NEWIPC;
+    case NamespaceType::uts:
+      return CLONE_NEWUTS;
+    case NamespaceType::user:
+      return CLONE_NEWUSER;
+    case NamespaceType::cgroup:
+      return CLONE_NEWCGROUP;
+    case NamespaceType::time:
+      return clone_newtime;
+  }
+  return 0;
+}
+
+StringList executable_candidates(const Process& process) {
+  const std::string& program = process.args.front();
+  if (program.find('/') != std::string::npos) return {program};
+  StringList candidates;
+  const std::string path = path_of(process.env);
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t colon = std::min(path.find(':', at), path.size());
+    const std::string directory = path.substr(at, colon - at);
+    candidates.push_back(directory.empty() ? "./" + program : directory + "/" + program);
+    at = colon + 1;
+  }
+  return candidates;
+}
+
+namespace {
+
+void add_scheduling(const Process& process, Steps& steps) {
+  if (process.scheduler) {
+    struct {
+      std::uint32_t size, policy;
+      std::uint64_t flags;
+      std::int32_t nice;
+      std::uint32_t priority;
+      std::uint64_t runtime, deadline, period;
+    } attributes{};  // struct sched_attr, version 0 of 48 bytes
+    static_assert(sizeof attributes == 48);
+    const Scheduler& scheduler = *process.scheduler;
+    attributes = {sizeof attributes,     static_cast<std::uint32_t>(scheduler.policy),
+                  scheduler.flags,       scheduler.nice,
+                  scheduler.priority,    scheduler.runtime_ns,
+                  scheduler.deadline_ns, scheduler.period_ns};
+    steps.push_back({.op = Op::scheduler,
+                     .s = {blob(&attributes, sizeof attributes)},
+                     .field = "process.scheduler"});
+  }
+  if (process.io_priority)
+    steps.push_back(
+        {.op = Op::io_priority,
+         .n = {process.io_priority->class_ << 13 | process.io_priority->priority},
+         .field = "process.ioPriority"});
+}
+
+void add_seccomp(const SeccompProgram* seccomp, Steps& steps) {
+  if (seccomp == nullptr) return;
+  steps.push_back(
+      {.op = Op::seccomp,
+       .n = {seccomp->flags, static_cast<std::int64_t>(seccomp->filter.size()),
+             seccomp->notify ? 1 : 0},
+       .s = {blob(seccomp->filter.data(), seccomp->filter.size() * sizeof(std::uint64_t))},
+       .field = "linux.seccomp"});
+}
+
+/// Bounding before ids (needs CAP_SETPCAP), ids before the sets (they change them), ambient last.
+void add_identity(const ProcessSteps& input, Steps& steps) {
+  const Process& process = input.process;
+  const Capabilities capabilities = process.capabilities.value_or(Capabilities{});
+  const std::string field = "process.capabilities";
+  steps.push_back({.op = Op::bounding,
+                   .n = {as_int(capabilities.bounding), input.facts.last_cap},
+                   .field = field});
+  const auto& groups = process.user.additional_gids;
+  steps.push_back({.op = Op::groups,
+                   .n = {static_cast<std::int64_t>(groups.size())},
+                   .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
+                   .field = "process.user.additionalGids"});
+  steps.push_back(
+      {.op = Op::ids, .n = {process.user.uid, process.user.gid}, .field = "process.user"});
+  steps.push_back({.op = Op::capset,
+                   .n = {as_int(capabilities.effective), as_int(capabilities.permitted),
+                         as_int(capabilities.inheritable)},
+                   .field = field});
+  steps.push_back({.op = Op::ambient, .n = {as_int(capabilities.ambient)}, .field = field});
+}
+
+void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
+  if (input.check_executable)
+    steps.push_back({.op = Op::check_executable,
+                     .s = {executable_candidates(input.process)},
+                     .field = "process.args"});
+  steps.push_back({.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::ready)}});
+  if (!input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {0}});
+  if (input.start_socket != Slot::none)
+    steps.push_back({.op = Op::listen_start, .n = {number(input.start_socket)}});
+  steps.push_back({.op = Op::reset_signals});
+  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds}});
+}
+
+}  // namespace
+
+void add_process_steps(const ProcessSteps& input, Steps& steps) {
+  const Process& process = input.process;
+  if (!input.userns)
+    for (std::size_t i = 0; i < process.rlimits.size(); ++i) {
+      const Rlimit& limit = process.rlimits[i];
+      steps.push_back({.op = Op::rlimit,
+                       .n = {limit.resource, as_int(limit.soft), as_int(limit.hard)},
+                       .field = fmt::format("process.rlimits[{}]", i)});
+    }
+  add_scheduling(process, steps);
+  steps.push_back({.op = Op::working_directory,
+                   .n = {number(input.root)},
+                   .s = {process.cwd},
+                   .field = "process.cwd"});
+  if (!has_variable(process.env, "HOME"))
+    steps.push_back({.op = Op::home,
+                     .n = {number(input.root), process.user.uid},
+                     .s = {process.env},
+                     .field = "process.user"});
+  steps.push_back(
+      {.op = Op::umask_, .n = {process.user.umask.value_or(022)}, .field = "process.user.umask"});
+  // seccomp(2) needs CAP_SYS_ADMIN unless no_new_privs is set.
+  if (process.no_new_privileges) {
+    add_identity(input, steps);
+    // set*id(2) clears it: armed again before the parent's word is awaited
+    steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    steps.push_back({.op = Op::no_new_privs, .field = "process.noNewPrivileges"});
+    add_word_of_parent(input, steps);
+    add_seccomp(input.seccomp, steps);
+  } else {
+    add_word_of_parent(input, steps);
+    add_seccomp(input.seccomp, steps);
+    add_identity(input, steps);
+    if (input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+  }
+  steps.push_back({.op = Op::execute,
+                   .s = {executable_candidates(process), process.args, process.env},
+                   .field = "process.args"});
+}
+
+namespace {
+
+class Planner {
+ public:
+  Planner(const ContainerSpec& spec, const HostFacts& facts, const LaunchOptions& options,
+          const SeccompProgram* seccomp)
+      : spec_(spec), facts_(facts), options_(options), seccomp_(seccomp) {}
+
+  LaunchPlan make() && {
+    plan_.id = options_.id;
+    plan_cgroup();
+    plan_namespaces();
+    plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    append(plan_.child, joins_);
+    if (options_.new_keyring)
+      plan_.child.push_back({.op = Op::keyring, .s = {"_ses." + options_.id}});
+    const RootfsPlan rootfs = plan_root();
+    plan_system();
+    plan_process(rootfs);
+    plan_.passed = slots_.passed();
+    if (slots_.exhausted())
+      error("/mounts", fmt::format("more than {} mounts and devices", wire::max_slots));
+    for (std::string& violation : order_violations(plan_.child))
+      error("", "the plan breaks a rule of order: " + violation);
+    return std::move(plan_);
+  }
+
+ private:
+  void error(std::string pointer, std::string message) {
+    plan_.findings.push_back({Finding::Level::error, std::move(pointer), std::move(message)});
+  }
+
+  static void append(Steps& to, const Steps& from) { to.insert(to.end(), from.begin(), from.end()); }
+
+  void plan_cgroup() {
+    CgroupPlanResult result = minirun::plan_cgroup(
+        spec_, facts_, options_.id, {.formula = options_.formula, .account = options_.account});
+    plan_.cgroup = std::move(result.plan);
+    append_findings(result.findings);
+  }
+
+  void append_findings(const Findings& findings) {
+    plan_.findings.insert(plan_.findings.end(), findings.begin(), findings.end());
+  }
+
+  /// New namespaces come with the clone. With a joined user namespace they must be made inside of
+  /// it, and a joined pid namespace takes in children only: then the child forks once more.
+  void plan_namespaces() {
+    const Namespace* user = spec_.find_namespace(NamespaceType::user);
+    const bool joins_user = user != nullptr && !user->path.empty();
+    std::uint64_t fresh = 0;
+    auto join = [this](const Namespace& ns) {
+      const Slot slot = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::open_file,
+                              .n = {number(slot), O_RDONLY},
+                              .s = {ns.path},
+                              .field = "linux.namespaces"});
+      joins_.push_back({.op = Op::set_namespace,
+                        .n = {number(slot), as_int(clone_flag(ns.type))},
+                        .field = "linux.namespaces"});
+      if (ns.type == NamespaceType::pid) plan_.forks = true;
+    };
+    if (joins_user) {
+      join(*user);
+      joins_.push_back({.op = Op::become_root, .field = "linux.namespaces"});
+    }
+    for (const Namespace& ns : spec_.namespaces) {
+      if (ns.path.empty())
+        fresh |= clone_flag(ns.type);
+      else if (ns.type != NamespaceType::user)
+        join(ns);
+    }
+    if (!spec_.time_offsets.empty()) plan_time_offsets(fresh);
+    if (joins_user) {
+      if (fresh != 0)
+        joins_.push_back(
+            {.op = Op::unshare, .n = {as_int(fresh)}, .field = "linux.namespaces"});
+      if ((fresh & CLONE_NEWPID) != 0) plan_.forks = true;
+    } else {
+      plan_.clone_flags = fresh;
+    }
+    if (plan_.forks) joins_.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
+    if (user != nullptr && !joins_user) {
+      plan_.write_id_maps = true;
+      plan_.uid_mappings = spec_.uid_mappings;
+      plan_.gid_mappings = spec_.gid_mappings;
+    }
+    if (spec_.find_namespace(NamespaceType::mount) == nullptr)
+      error("/linux/namespaces", "a mount namespace is needed: minirun never mounts on the host");
+  }
+
+  // time_namespaces(7): offsets can be set only before the first process is in the namespace.
+  void plan_time_offsets(std::uint64_t& fresh) {
+    if ((fresh & clone_newtime) == 0) {
+      error("/linux/timeOffsets", "needs a new time namespace");
+      return;
+    }
+    fresh &= ~clone_newtime;
+    joins_.push_back({.op = Op::unshare, .n = {clone_newtime}, .field = "linux.timeOffsets"});
+    const Slot proc = slots_.from_parent();
+    plan_.parent.push_back({.op = Op::open_file,
+                            .n = {number(proc), O_PATH | O_DIRECTORY},
+                            .s = {"/proc"},
+                            .field = "linux.timeOffsets"});
+    for (const auto& [clock, offset] : spec_.time_offsets)
+      joins_.push_back(
+          {.op = Op::write_file,
+           .n = {number(proc), 0},
+           .s = {"self/timens_offsets",
+                 fmt::format("{} {} {}", clock, offset.secs, offset.nanosecs)},
+           .field = "linux.timeOffsets." + clock});
+    plan_.forks = true;  // the fork enters the namespace
+  }
+
+  RootfsPlan plan_root() {
+    RootfsInput input;
+    if (!facts_.cgroup.mount_point.empty())
+      input.cgroup_directory = facts_.cgroup.mount_point + plan_.cgroup.path;
+    input.layer_directory = options_.layer_directory;
+    RootfsPlan rootfs = plan_rootfs(spec_, facts_, input, slots_);
+    append_findings(rootfs.findings);
+    append(plan_.parent, rootfs.parent);
+    append(plan_.child, rootfs.build);
+    if (!spec_.hooks.empty())
+      plan_.child.push_back(
+          {.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::hooks)}});
+    append(plan_.child, rootfs.protect);
+    append(plan_.child, rootfs.pivot);
+    return rootfs;
+  }
+
+  [[nodiscard]] bool owns(NamespaceType type) const {
+    const Namespace* ns = spec_.find_namespace(type);
+    return ns != nullptr && ns->path.empty();
+  }
+
+  void plan_system() {
+    if (spec_.hostname)
+      plan_.child.push_back({.op = Op::hostname, .s = {*spec_.hostname}, .field = "hostname"});
+    if (spec_.domainname)
+      plan_.child.push_back(
+          {.op = Op::domainname, .s = {*spec_.domainname}, .field = "domainname"});
+    if (owns(NamespaceType::network))
+      plan_.child.push_back({.op = Op::loopback, .field = "linux.namespaces"});
+    if (spec_.personality)
+      plan_.child.push_back({.op = Op::personality,
+                             .n = {static_cast<std::int64_t>(spec_.personality->domain)},
+                             .field = "linux.personality"});
+  }
+
+  void plan_process(const RootfsPlan& rootfs) {
+    if (!spec_.process) {
+      error("/process", "is needed to start a container");
+      return;
+    }
+    const Process& process = *spec_.process;
+    plan_.terminal = process.terminal;
+    plan_.oom_score_adj = process.oom_score_adj;
+    plan_.child.push_back({.op = Op::new_session});
+    if (process.terminal) {
+      const ConsoleSize size = process.console_size.value_or(ConsoleSize{});
+      plan_.child.push_back({.op = Op::console,
+                             .n = {number(rootfs.root), process.user.uid, size.height, size.width,
+                                   options_.console_node ? 1 : 0},
+                             .field = "process.terminal"});
+    }
+    const bool userns = spec_.find_namespace(NamespaceType::user) != nullptr;
+    if (userns) plan_.rlimits = process.rlimits;
+    if (options_.wait_for_start) plan_.start_socket = slots_.from_parent();
+    add_process_steps({.process = process,
+                       .facts = facts_,
+                       .seccomp = seccomp_,
+                       .root = rootfs.root,
+                       .proc = rootfs.proc,
+                       .userns = userns,
+                       .die_with_parent = options_.die_with_parent,
+                       .preserve_fds = options_.preserve_fds,
+                       .check_executable = options_.wait_for_start,
+                       .start_socket = plan_.start_socket},
+                      plan_.child);
+  }
+
+  const ContainerSpec& spec_;
+  const HostFacts& facts_;
+  const LaunchOptions& options_;
+  const SeccompProgram* seccomp_;
+  Slots slots_;
+  Steps joins_;
+  LaunchPlan plan_;
+};
+
+}  // namespace
+
+LaunchPlan plan_launch(const ContainerSpec& spec, const HostFacts& facts,
+                       const LaunchOptions& options, const SeccompProgram* seccomp) {
+  return Planner(spec, facts, options, seccomp).make();
+}
+
+}  // namespace minirun

@@ -1,0 +1,75 @@
+// Owns: LaunchPlan, everything that will be done to start a container, assembled from the plans of
+// the floors below. `--dry-run` prints it, launch.h carries it out.
+// Must not: make a system call.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/findings.h"
+#include "base/host_facts.h"
+#include "cgroups/plan.h"
+#include "security/seccomp.h"
+#include "spec/model.h"
+#include "stage/step.h"
+
+namespace minirun {
+
+struct LaunchOptions {
+  std::string id;
+  bool wait_for_start = false;  ///< `create`: the child waits for `minirun start`
+  bool die_with_parent = false;  ///< foreground `run`
+  bool new_keyring = true;
+  bool console_node = true;
+  int preserve_fds = 0;
+  std::string layer_directory;  ///< see RootfsInput
+  WeightFormula formula = WeightFormula::quadratic;
+  bool account = false;  ///< see CgroupPlanOptions
+};
+
+struct LaunchPlan {
+  std::string id;
+  CgroupPlan cgroup;
+  std::uint64_t clone_flags = 0;  ///< CLONE_NEW* of the clone itself
+  bool write_id_maps = false;     ///< the child waits until they are written
+  std::vector<IdMapping> uid_mappings, gid_mappings;
+  std::optional<int> oom_score_adj;  ///< written by the parent, who may have more rights
+  std::vector<Rlimit> rlimits;       ///< set by the parent (user namespaces only)
+  Steps parent;                      ///< fills the slots 1 .. passed-1
+  Steps child;
+  int passed = 1;
+  Slot start_socket = Slot::none;  ///< the parent puts the listening socket there
+  bool terminal = false;
+  bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
+  Findings findings;
+};
+
+/// `seccomp` is the compiled profile of `spec.seccomp`, null when it has none.
+[[nodiscard]] LaunchPlan plan_launch(const ContainerSpec& spec, const HostFacts& facts,
+                                     const LaunchOptions& options, const SeccompProgram* seccomp);
+
+/// Steps that turn the calling process into `process`: limits, identity, capabilities, filter,
+/// program. Shared by the start of a container and by exec. `ready` is placed where the parent
+/// must give its word.
+struct ProcessSteps {
+  const Process& process;
+  const HostFacts& facts;
+  const SeccompProgram* seccomp = nullptr;
+  Slot root = Slot::none;
+  Slot proc = Slot::none;
+  bool userns = false;
+  bool die_with_parent = false;
+  int preserve_fds = 0;
+  bool check_executable = false;  ///< report a missing program before the word of the parent
+  Slot start_socket = Slot::none;
+};
+void add_process_steps(const ProcessSteps& input, Steps& steps);
+
+/// The paths that execvp(3) would try for `args[0]` with the PATH of `env`.
+[[nodiscard]] StringList executable_candidates(const Process& process);
+
+[[nodiscard]] std::uint64_t clone_flag(NamespaceType type);
+
+}  // namespace minirun

@@ -1,0 +1,67 @@
+#include "runtime/process_info.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+
+#include "base/file.h"
+
+namespace minirun {
+
+Result<ProcessStat> parse_process_stat(std::string_view text) {
+  const std::size_t end = text.rfind(')');
+  if (end == std::string_view::npos || end + 3 > text.size())
+    return plain_error("stat", "has no name in parentheses");
+  ProcessStat stat;
+  stat.state = text[end + 2];
+  std::string_view rest = text.substr(end + 2);
+  for (int field = 3; !rest.empty(); ++field) {
+    const std::size_t space = std::min(rest.find(' '), rest.size());
+    const std::string_view word = rest.substr(0, space);
+    auto number = [&word](std::uint64_t& value) {
+      return std::from_chars(word.data(), word.data() + word.size(), value).ec == std::errc();
+    };
+    if (field == 22 && !number(stat.start_time))
+      return plain_error("stat", "field 22 is no number");
+    if (field == 33) {
+      if (!number(stat.ignored_signals)) return plain_error("stat", "field 33 is no number");
+      return stat;
+    }
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  return plain_error("stat", "has fewer than 33 fields");
+}
+
+Result<ProcessStat> read_process_stat(pid_t pid) {
+  return parse_process_stat(TRY(read_file(AT_FDCWD, fmt::format("/proc/{}/stat", pid))));
+}
+
+Result<std::string> read_boot_id() {
+  std::string id = TRY(read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64));
+  while (!id.empty() && id.back() == '\n') id.pop_back();
+  return id;
+}
+
+Result<PidFd> open_init(const Init& init) {
+  PidFd fd(static_cast<int>(::syscall(SYS_pidfd_open, init.pid, 0)));
+  if (!fd) return os_error(fmt::format("process {}", init.pid));
+  const Result<ProcessStat> stat = read_process_stat(init.pid);
+  if (!stat || stat->start_time != init.start_time || stat->state == 'Z' || stat->state == 'X')
+    return os_error(ESRCH, fmt::format("process {}", init.pid));
+  return fd;
+}
+
+bool is_stage(pid_t pid) {
+  std::array<char, 64> target{};
+  const ssize_t size = ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(),
+                                  target.size());
+  const std::string_view name(target.data(), size < 0 ? 0 : static_cast<std::size_t>(size));
+  return name.starts_with("/memfd:minirun-stage");
+}
+
+}  // namespace minirun

@@ -1,0 +1,272 @@
+#include "runtime/state.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "spec/validate.h"
+
+namespace minirun {
+namespace {
+
+using nlohmann::json;
+
+constexpr int record_version = 1;
+
+std::string string_of(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+bool bool_of(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_boolean() && it->get<bool>();
+}
+
+std::vector<std::string> strings_of(const json& object, const char* key) {
+  std::vector<std::string> strings;
+  const auto it = object.find(key);
+  if (it != object.end() && it->is_array())
+    for (const json& item : *it)
+      if (item.is_string()) strings.push_back(item.get<std::string>());
+  return strings;
+}
+
+// A name may hold bytes that are not UTF-8: replaced, never thrown about.
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string to_json(const Record& record) {
+  json object = {{"version", record_version},
+                 {"id", record.id},
+                 {"bootId", record.boot_id},
+                 {"nonce", record.nonce},
+                 {"cgroupMount", record.cgroup_mount},
+                 {"cgroupPath", record.cgroup_path},
+                 {"created", record.created},
+                 {"bundle", record.bundle},
+                 {"rootfs", record.rootfs},
+                 {"ociVersion", record.oci_version},
+                 {"format", record.format},
+                 {"startSocket", record.start_socket},
+                 {"foreground", record.foreground},
+                 {"keep", record.keep},
+                 {"annotations", record.annotations},
+                 {"arguments", record.arguments},
+                 {"environment", record.environment}};
+  return dump(object);
+}
+
+Result<Record> parse_record(std::string_view text) {
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return plain_error("record.json", "is not a JSON object");
+  const auto version = object.find("version");
+  if (version == object.end() || *version != record_version)
+    return plain_error("record.json", "has another version than this minirun writes");
+  Record record;
+  record.id = string_of(object, "id");
+  record.boot_id = string_of(object, "bootId");
+  record.nonce = string_of(object, "nonce");
+  record.cgroup_mount = string_of(object, "cgroupMount");
+  record.cgroup_path = string_of(object, "cgroupPath");
+  record.created = string_of(object, "created");
+  record.bundle = string_of(object, "bundle");
+  record.rootfs = string_of(object, "rootfs");
+  record.oci_version = string_of(object, "ociVersion");
+  record.format = string_of(object, "format");
+  record.start_socket = string_of(object, "startSocket");
+  record.foreground = bool_of(object, "foreground");
+  record.keep = bool_of(object, "keep");
+  record.arguments = strings_of(object, "arguments");
+  record.environment = strings_of(object, "environment");
+  if (const auto it = object.find("annotations"); it != object.end() && it->is_object())
+    for (const auto& [key, value] : it->items())
+      if (value.is_string()) record.annotations[key] = value.get<std::string>();
+  if (record.id.empty()) return plain_error("record.json", "has no id");
+  return record;
+}
+
+std::string to_json(const Init& init) {
+  return fmt::format(R"({{"pid":{},"startTime":{}}})", init.pid, init.start_time);
+}
+
+Result<Init> parse_init(std::string_view text) {
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return plain_error("init.json", "is not a JSON object");
+  const auto pid = object.find("pid");
+  const auto start = object.find("startTime");
+  if (pid == object.end() || !pid->is_number_integer() || start == object.end() ||
+      !start->is_number_unsigned())
+    return plain_error("init.json", "lacks pid or startTime");
+  Init init{pid->get<pid_t>(), start->get<std::uint64_t>()};
+  if (init.pid <= 0) return plain_error("init.json", "has an impossible pid");
+  return init;
+}
+
+Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
+  StateRoot root;
+  root.path_ = given;
+  if (root.path_.empty()) {
+    // podman clears XDG_RUNTIME_DIR to "" for root: empty is unset.
+    const char* runtime = std::getenv("XDG_RUNTIME_DIR");  // NOLINT(concurrency-mt-unsafe)
+    const bool own = ::geteuid() != 0 && runtime != nullptr && *runtime != '\0';
+    root.path_ = own ? std::string(runtime) + "/minirun" : "/run/minirun";
+  }
+  if (root.path_ == "/") return plain_error("--root", "\"/\" is not a state directory");
+  int fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT && create) {
+    for (std::size_t slash = root.path_.find('/', 1);; slash = root.path_.find('/', slash + 1)) {
+      const std::string part = root.path_.substr(0, slash);
+      const bool last = slash == std::string::npos;
+      if (::mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST)
+        return os_error(part);
+      if (last) break;
+    }
+    fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  }
+  root.fd_ = DirFd(fd);
+  if (fd < 0) {
+    if (errno == ENOENT) return os_error(root.path_, "no container was ever created here");
+    return os_error(root.path_);
+  }
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return os_error(root.path_);
+  if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return plain_error(root.path_,
+                       "is not ours alone: the state directory must be owned by the caller and "
+                       "not writable by others");
+  return root;
+}
+
+Result<std::vector<std::string>> StateRoot::ids() const {
+  const int copy = ::openat(fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (copy < 0) return os_error(path_);
+  struct CloseDir {
+    void operator()(DIR* dir) const { ::closedir(dir); }
+  };
+  const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(copy));
+  if (!dir) {
+    ::close(copy);
+    return os_error(path_);
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(dir.get())) {  // NOLINT(concurrency-mt-unsafe)
+    const std::string name = entry->d_name;
+    if (name.starts_with('.') || entry->d_type != DT_DIR || !validate_id(name)) continue;
+    names.push_back(name);
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+bool ContainerDir::busy() const {
+  if (exclusive_) return false;
+  // flock(2) belongs to the open file description, so this asks through one of its own.
+  const Fd probe(::openat(fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return probe && ::flock(probe.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::string& id) {
+  // Whoever finds a directory without a record and without a lock may remove it; so after locking
+  // we look whether it is still there. Bounded: each round means that somebody cleaned up.
+  for (int round = 0; round < 100; ++round) {
+    if (::mkdirat(root.fd(), id.c_str(), 0700) != 0) {
+      if (errno == EEXIST) return os_error(EEXIST, id, "a container with this id exists");
+      return os_error(root.path() + "/" + id);
+    }
+    ContainerDir dir;
+    dir.id_ = id;
+    dir.fd_ = Fd(::openat(root.fd(), id.c_str(),
+                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!dir.fd_) {
+      if (errno == ENOENT) continue;
+      const int error = errno;
+      ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
+      return os_error(error, root.path() + "/" + id);
+    }
+    if (::flock(dir.fd(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) return os_error(id, "lock");
+      // Somebody is just removing it as a rest: wait for that.
+      if (::flock(dir.fd(), LOCK_EX) != 0) return os_error(id, "lock");
+    }
+    struct stat info {};
+    if (::fstat(dir.fd(), &info) != 0) return os_error(id);
+    dir.exclusive_ = true;
+    if (info.st_nlink != 0) return dir;
+  }
+  return os_error(EAGAIN, id, "the directory was removed each time it was made");
+}
+
+Result<ContainerDir> ContainerDir::open(const StateRoot& root, const std::string& id, Lock lock) {
+  ContainerDir dir;
+  dir.id_ = id;
+  dir.fd_ = Fd(::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!dir.fd_) {
+    if (errno == ENOENT) return plain_error(id, "container does not exist");
+    return os_error(root.path() + "/" + id);
+  }
+  if (lock == Lock::none) return dir;
+  if (::flock(dir.fd(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return os_error(id, "lock");
+    if (lock == Lock::try_exclusive)
+      return os_error(EWOULDBLOCK, id, "another minirun is working on this container");
+    TRY(dir.upgrade_lock());
+  }
+  dir.exclusive_ = true;
+  struct stat info {};
+  if (::fstat(dir.fd(), &info) != 0) return os_error(id);
+  if (info.st_nlink == 0) return plain_error(id, "container does not exist");
+  return dir;
+}
+
+Status ContainerDir::share_lock() {
+  if (::flock(fd(), LOCK_SH) != 0) return os_error(id_, "share the lock");
+  exclusive_ = false;
+  return {};
+}
+
+Status ContainerDir::upgrade_lock() {
+  exclusive_ = true;
+  if (::flock(fd(), LOCK_EX | LOCK_NB) == 0) return {};
+  // A blocking flock(2) that an alarm ends: whoever holds the lock may be stopped or hang.
+  struct sigaction quiet {}, before {};
+  quiet.sa_handler = [](int) {};
+  ::sigaction(SIGALRM, &quiet, &before);
+  const itimerval timer{{0, 500'000}, {lock_seconds, 0}};  // repeats: no race with a late flock
+  ::setitimer(ITIMER_REAL, &timer, nullptr);
+  const int result = ::flock(fd(), LOCK_EX);
+  const int error = errno;
+  const itimerval off{};
+  ::setitimer(ITIMER_REAL, &off, nullptr);
+  ::sigaction(SIGALRM, &before, nullptr);
+  if (result == 0) return {};
+  exclusive_ = false;
+  if (error == EINTR)
+    return os_error(ETIMEDOUT, id_, "another minirun has been working on this container for 5 s");
+  return os_error(error, id_, "lock");
+}
+
+Result<Record> ContainerDir::record() const {
+  return parse_record(TRY(read_file(fd(), "record.json")));
+}
+
+Result<Init> ContainerDir::init() const { return parse_init(TRY(read_file(fd(), "init.json"))); }
+
+Status ContainerDir::remove(const StateRoot& root) { return remove_tree(root.fd(), id_); }
+
+}  // namespace minirun

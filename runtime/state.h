@@ -1,0 +1,107 @@
+// Owns: what is on disk about containers: <root>/<id>/ with record.json (immutable, written before
+// the first resource exists), init.json (once the container is committed), config.json (the user's
+// document) and start.sock. The directory itself is the lock.
+// Must not: touch processes or cgroups, or store a status: that is derived (runtime/status.h).
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace minirun {
+
+/// Everything that is needed to find and remove a container; written once, O_EXCL.
+struct Record {
+  std::string id;
+  std::string boot_id;       ///< /proc/sys/kernel/random/boot_id
+  std::string nonce;         ///< tells two containers of one id apart
+  std::string cgroup_mount;  ///< where cgroup2 is mounted
+  std::string cgroup_path;   ///< below it; empty: no cgroup of its own
+  std::string created;       ///< RFC 3339, UTC, nanoseconds
+  std::string bundle;        ///< absolute; the directory of the document
+  std::string rootfs;        ///< what `state` shows
+  std::string oci_version;
+  std::string format;        ///< "oci" or "short": how to read config.json again
+  std::string start_socket;  ///< empty: the container was started by `run`
+  bool foreground = false;   ///< it dies with its `minirun run`; `gc` may remove the rest
+  bool keep = false;         ///< `run --keep`: not removed at the end
+  std::map<std::string, std::string> annotations;
+  std::vector<std::string> arguments;    ///< `run SPEC -- COMMAND`: replaces the document's
+  std::vector<std::string> environment;  ///< `run --env`: added to the document's
+  bool operator==(const Record&) const = default;
+};
+
+/// The first process, by pid and start time (clock ticks since boot, proc(5) stat field 22).
+struct Init {
+  pid_t pid = 0;
+  std::uint64_t start_time = 0;
+  bool operator==(const Init&) const = default;
+};
+
+[[nodiscard]] std::string to_json(const Record& record);
+[[nodiscard]] Result<Record> parse_record(std::string_view text);
+[[nodiscard]] std::string to_json(const Init& init);
+[[nodiscard]] Result<Init> parse_init(std::string_view text);
+
+/// The directory of all containers. Refuses one that others could write to (SEC-49).
+class StateRoot {
+ public:
+  /// `path` empty: /run/minirun for root, $XDG_RUNTIME_DIR/minirun for others.
+  static Result<StateRoot> open(const std::string& path, bool create);
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// Names in it that are ids, sorted.
+  [[nodiscard]] Result<std::vector<std::string>> ids() const;
+
+ private:
+  DirFd fd_;
+  std::string path_;
+};
+
+enum class Lock { none, try_exclusive, exclusive };
+
+/// The open directory of one container and, while it lives, its lock.
+class ContainerDir {
+ public:
+  /// Makes the directory and locks it. Errors: EEXIST, with a detail that says whether the id is
+  /// in use or a crashed create is in the way (`crashed` is then set).
+  static Result<ContainerDir> create(const StateRoot& root, const std::string& id);
+
+  /// Opens an existing one. Errors: ENOENT "container does not exist"; EWOULDBLOCK when another
+  /// minirun works on it (try_exclusive); ETIMEDOUT after `lock_seconds` (exclusive).
+  static Result<ContainerDir> open(const StateRoot& root, const std::string& id, Lock lock);
+  static constexpr int lock_seconds = 5;
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] const std::string& id() const { return id_; }
+
+  /// True while another minirun has the exclusive lock: a create or delete is going on.
+  [[nodiscard]] bool busy() const;
+
+  /// A foreground `run` keeps a shared lock for its life: others see that it is served.
+  [[nodiscard]] Status share_lock();
+  [[nodiscard]] Status upgrade_lock();
+
+  [[nodiscard]] Result<Record> record() const;
+  [[nodiscard]] Result<Init> init() const;
+
+  /// Removes the directory with all that is in it.
+  [[nodiscard]] Status remove(const StateRoot& root);
+
+ private:
+  Fd fd_;
+  std::string id_;
+  bool exclusive_ = false;
+};
+
+}  // namespace minirun
