@@ -21,9 +21,13 @@ struct CgroupV1Mount {
 struct CgroupFacts {
   std::string mount_point;               ///< empty: no cgroup2 mount at all
   std::vector<std::string> controllers;  ///< cgroup.controllers of the root of that mount
-  std::string own_path;                  ///< our own cgroup, "/" or "/user.slice/..."
-  std::vector<CgroupV1Mount> v1;         ///< who holds the others
+  /// Our own cgroup below the mount, "/" or "/user.slice/..."; empty when it is not below it.
+  std::string own_path;
+  std::vector<CgroupV1Mount> v1;  ///< who holds the others
   bool nsdelegate = false;
+  /// False when the mount shows only a subtree: a cgroup namespace, or a delegated bind mount.
+  bool hierarchy_root = true;
+  std::vector<std::string> disabled;  ///< /proc/cgroups "enabled" 0: cgroup_disable= at boot
   bool operator==(const CgroupFacts&) const = default;
 };
 

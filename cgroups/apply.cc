@@ -1,0 +1,337 @@
+// Order: directories, state check, controllers, values, device filter; so that all limits stand
+// before the first process is cloned into the cgroup. Must not: run with a limit missing.
+#include "cgroups/apply.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <utility>
+
+#include "cgroups/device_filter.h"
+#include "cgroups/files.h"
+
+namespace minirun {
+namespace {
+
+constexpr mode_t kMode = 0755;
+
+Result<std::vector<std::string>> path_components(const std::string& path) {
+  std::vector<std::string> names;
+  for (std::string_view name : split(path, '/')) {
+    if (name == "..") return plain_error(path, "contains \"..\"");
+    if (!name.empty() && name != ".") names.emplace_back(name);
+  }
+  if (names.empty()) return plain_error(path, "names no cgroup of its own");
+  return names;
+}
+
+std::string join(const std::vector<std::string>& names, std::size_t count) {
+  std::string path;
+  for (std::size_t i = 0; i < count; ++i) path += (i == 0 ? "" : "/") + names[i];
+  return path;
+}
+
+bool has_word(std::string_view text, std::string_view word) {
+  const auto words = split_words(text);
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// Why a write into `ancestor`/cgroup.subtree_control was refused, in words.
+Error explain_enable(const Error& error, int ancestor, const std::string& path,
+                     const std::vector<std::string>& controllers) {
+  Error explained = error;
+  explained.object = path + "/cgroup.subtree_control";
+  const std::string names = fmt::format("{}", fmt::join(controllers, ", "));
+  if (error.errnum == EBUSY) {
+    std::string who = "processes";
+    if (const auto text = read_beneath(ancestor, "cgroup.procs")) {
+      std::vector<pid_t> pids;
+      for (std::string_view word : split_words(*text)) {
+        pid_t pid = 0;
+        std::from_chars(word.data(), word.data() + word.size(), pid);
+        pids.push_back(pid);
+      }
+      if (!pids.empty()) who = describe_pids(pids);
+    }
+    explained.detail = fmt::format(
+        "cannot enable {}: a cgroup with processes of its own cannot pass controllers on (the "
+        "no-internal-processes rule), and here sit {}; move them to a child cgroup, or choose "
+        "another cgroupsPath",
+        names, who);
+  } else if (error.errnum == ENOENT) {
+    explained.detail = fmt::format(
+        "cannot enable {}: not delegated, the cgroup above {} lacks it in its "
+        "cgroup.subtree_control; with systemd set Delegate=yes",
+        names, path.empty() ? "the mount" : path);
+  } else {
+    explained.detail = fmt::format(
+        "cannot enable {}: not delegated to us, {} lacks it in cgroup.subtree_control and we may "
+        "not write there; with systemd set Delegate=yes",
+        names, path.empty() ? "the root of the mount" : path);
+  }
+  return explained;
+}
+
+Status enable_in(int ancestor, const std::string& path,
+                 const std::vector<std::string>& controllers) {
+  std::string value;
+  for (const std::string& name : controllers) value += (value.empty() ? "+" : " +") + name;
+  const Status written = write_beneath(ancestor, "cgroup.subtree_control", value);
+  if (written) return {};
+  // Somebody else's cgroup, with the controllers on already: that is what delegation looks like.
+  const auto enabled = read_beneath(ancestor, "cgroup.subtree_control");
+  if (enabled && std::all_of(controllers.begin(), controllers.end(),
+                             [&](const std::string& name) { return has_word(*enabled, name); }))
+    return {};
+  return std::unexpected(explain_enable(written.error(), ancestor, path, controllers));
+}
+
+// Enables what the leaf lacks in every cgroup above it, from the mount downwards. Where another
+// container did so before, the leaf lacks nothing and this is one read.
+Status enable_controllers(const DirFd& mount, const CgroupFd& leaf,
+                          const std::vector<std::string>& names,
+                          const std::vector<std::string>& controllers) {
+  const std::string offered = TRY(read_beneath(leaf.get(), "cgroup.controllers"));
+  std::vector<std::string> missing;
+  for (const std::string& name : controllers)
+    if (!has_word(offered, name)) missing.push_back(name);
+  if (missing.empty()) return {};
+  for (std::size_t depth = 0; depth < names.size(); ++depth) {
+    const std::string below = depth == 0 ? "." : join(names, depth);
+    const Fd ancestor(open_beneath(mount.get(), below.c_str(), O_PATH | O_DIRECTORY));
+    if (!ancestor) return os_error("/" + below);
+    const std::string shown = depth == 0 ? "" : "/" + below;
+    if (Status enabled = enable_in(ancestor.get(), shown, missing); !enabled) return enabled;
+  }
+  return {};
+}
+
+std::string hint(const CgroupWrite& write, int errnum) {
+  switch (errnum) {
+    case ENOENT:
+      if (write.controller == "io" && write.if_absent == IfAbsent::write)
+        return "the kernel has neither BFQ nor io.weight (CONFIG_BLK_CGROUP_IOCOST)";
+      if (write.controller == "hugetlb") return "the kernel has no huge pages of this size";
+      return "this kernel has no such file";
+    case ENODEV:
+      return "no such device";
+    case EINVAL:
+      return "the kernel does not accept this value";
+    case ERANGE:
+      return "the value is out of range";
+    case EBUSY:
+      return "in use";
+    default:
+      return "";
+  }
+}
+
+Error explain_write(const Error& error, const CgroupWrite& write) {
+  Error explained = error;
+  explained.object = write.file;
+  std::string why = hint(write, error.errnum);
+  explained.detail = fmt::format("cannot write \"{}\", from {}{}{}", write.value, write.source,
+                                 why.empty() ? "" : ": ", why);
+  return explained;
+}
+
+Status apply_write(const CgroupFd& cgroup, const CgroupWrite& write) {
+  Status done = write_beneath(cgroup.get(), write.file.c_str(), write.value);
+  if (!done && done.error().errnum == ENOENT && write.if_absent == IfAbsent::skip) return {};
+  if (!done && done.error().errnum == ENOENT && write.if_absent == IfAbsent::write)
+    done = write_beneath(cgroup.get(), write.else_file.c_str(), write.else_value);
+  if (done) return {};
+  return std::unexpected(explain_write(done.error(), write));
+}
+
+std::uint64_t number(std::string_view text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// OCI memory.checkBeforeUpdate: lowering memory.max below the usage would reclaim and then kill.
+Status check_memory(const CgroupFd& cgroup, const CgroupPlan& plan) {
+  for (const CgroupWrite& write : plan.writes) {
+    const bool swap = write.file == "memory.swap.max";
+    if ((!swap && write.file != "memory.max") || write.value == "max") continue;
+    const char* usage_file = swap ? "memory.swap.current" : "memory.current";
+    const auto usage = read_beneath(cgroup.get(), usage_file);
+    if (!usage && usage.error().errnum == ENOENT) continue;  // nothing is used without a counter
+    if (!usage) return std::unexpected(usage.error());
+    const std::uint64_t used = number(*usage);
+    if (used > 0 && number(write.value) <= used)
+      return plain_error(write.file,
+                         fmt::format("{} (from {}) is not above the current usage of {} bytes, "
+                                     "and checkBeforeUpdate asks to refuse that",
+                                     write.value, write.source, used));
+  }
+  return {};
+}
+
+Status write_values(const CgroupFd& cgroup, const CgroupPlan& plan) {
+  if (plan.check_memory)
+    if (Status checked = check_memory(cgroup, plan); !checked) return checked;
+  for (const CgroupWrite& write : plan.writes)
+    if (Status written = apply_write(cgroup, write); !written) return written;
+  return {};
+}
+
+}  // namespace
+
+/// The steps of Cgroup::create; a friend, so that they are not in the header.
+struct CgroupMaker {
+  Cgroup cgroup;
+  std::vector<std::string> names;
+
+  // The directory above the leaf, made where it is missing.
+  Result<Fd> open_parent() {
+    const std::string whole = names.size() == 1 ? "." : join(names, names.size() - 1);
+    Fd parent(open_beneath(cgroup.mount_.get(), whole.c_str(), O_PATH | O_DIRECTORY));
+    if (parent || errno != ENOENT) {
+      if (!parent) return os_error("/" + whole);
+      return parent;
+    }
+    for (std::size_t depth = 1; depth < names.size(); ++depth) {
+      const std::string path = join(names, depth);
+      const int above = depth == 1 ? cgroup.mount_.get() : parent.get();
+      if (::mkdirat(above, names[depth - 1].c_str(), kMode) == 0)
+        cgroup.made_.push_back(path);
+      else if (errno != EEXIST)
+        return os_error("/" + path, "cannot make the cgroup");
+      Fd next(open_beneath(above, names[depth - 1].c_str(), O_PATH | O_DIRECTORY));
+      if (!next) return os_error("/" + path);
+      parent = std::move(next);
+    }
+    return parent;
+  }
+
+  // The leaf, in a parent that another container may remove at any moment, because it is empty.
+  // True: the leaf existed.
+  Result<bool> make_leaf() {
+    for (int attempt = 0;; ++attempt) {
+      constexpr int kAttempts = 100;
+      auto parent = open_parent();
+      const bool again = attempt < kAttempts;
+      if (!parent && again && (parent.error().errnum == ENOENT || parent.error().errnum == ENODEV))
+        continue;
+      if (!parent) return std::unexpected(parent.error());
+      const bool made = ::mkdirat(parent->get(), names.back().c_str(), kMode) == 0;
+      if (!made && again && (errno == ENOENT || errno == ENODEV)) continue;
+      if (!made && errno != EEXIST) return os_error(cgroup.path_, "cannot make the cgroup");
+      if (made) cgroup.made_.push_back(join(names, names.size()));
+      cgroup.leaf_ =
+          CgroupFd(open_beneath(parent->get(), names.back().c_str(), O_RDONLY | O_DIRECTORY));
+      if (cgroup.leaf_) return !made;
+      if (errno == ENOENT && again) continue;
+      return os_error(cgroup.path_, errno == ENOTDIR ? "is the name of a control file" : "");
+    }
+  }
+
+  // A new cgroup below a frozen one is frozen too: a process cloned into it would never start.
+  Status check_state(bool existed) {
+    const CgroupEvents events = TRY(read_cgroup_events(cgroup.leaf_));
+    // Not ours to kill in, then.
+    if (existed && (events.populated || events.frozen)) cgroup.kept_ = true;
+    if (events.populated) {
+      const auto pids = cgroup_pids(cgroup.leaf_, true);
+      return plain_error(
+          cgroup.path_, fmt::format("is not empty: {}", pids ? describe_pids(*pids) : "processes"));
+    }
+    if (events.frozen)
+      return plain_error(cgroup.path_, existed ? "exists and is frozen"
+                                               : "would be frozen like a cgroup above it");
+    return {};
+  }
+
+  Status run(const CgroupPlan& plan) {
+    cgroup.kept_ = false;
+    const bool existed = TRY(make_leaf());
+    if (Status checked = check_state(existed); !checked) return checked;
+    if (!plan.controllers.empty())
+      if (Status enabled = enable_controllers(cgroup.mount_, cgroup.leaf_, names, plan.controllers);
+          !enabled)
+        return enabled;
+    if (Status written = write_values(cgroup.leaf_, plan); !written) return written;
+    if (plan.attach_devices) return attach_device_filter(cgroup.leaf_, plan.devices);
+    return {};
+  }
+};
+
+Result<Cgroup> Cgroup::create(const CgroupPlan& plan, const CgroupFacts& facts) {
+  CgroupMaker maker{Cgroup(), TRY(path_components(plan.path))};
+  maker.cgroup.path_ = "/" + join(maker.names, maker.names.size());
+  maker.cgroup.mount_ = TRY(open_cgroup_mount(facts));
+  if (Status done = maker.run(plan); !done)
+    return std::unexpected(std::move(done).error().in(fmt::format("cgroup {}", plan.path)));
+  return std::move(maker.cgroup);
+}
+
+Cgroup::Cgroup(Cgroup&& other) noexcept
+    : mount_(std::move(other.mount_)),
+      leaf_(std::move(other.leaf_)),
+      path_(std::move(other.path_)),
+      made_(std::move(other.made_)),
+      kept_(std::exchange(other.kept_, true)) {}
+
+Cgroup& Cgroup::operator=(Cgroup&& other) noexcept {
+  if (this != &other) {
+    (void)remove();
+    mount_ = std::move(other.mount_);
+    leaf_ = std::move(other.leaf_);
+    path_ = std::move(other.path_);
+    made_ = std::move(other.made_);
+    kept_ = std::exchange(other.kept_, true);
+  }
+  return *this;
+}
+
+Cgroup::~Cgroup() {
+  (void)remove();
+}
+
+Status Cgroup::remove() {
+  if (std::exchange(kept_, true)) return {};
+  Status result;
+  const std::string leaf = path_.substr(1);
+  const bool own_leaf = !made_.empty() && made_.back() == leaf;
+  if (own_leaf) {
+    made_.pop_back();
+    const std::size_t slash = leaf.rfind('/');
+    const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);
+    const Fd parent(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
+    if (parent)
+      result = remove_cgroup_at(parent.get(), leaf.substr(slash == leaf.npos ? 0 : slash + 1));
+    else if (errno != ENOENT)
+      result = os_error(above);
+  } else if (leaf_) {  // it was there before us, empty
+    result = kill_cgroup(leaf_);
+    if (const auto empty = wait_until_empty(leaf_); result && !empty)
+      result = std::unexpected(empty.error());
+  }
+  // EBUSY: another container moved in below. The kernel decides it atomically.
+  while (!made_.empty()) {
+    (void)::unlinkat(mount_.get(), made_.back().c_str(), AT_REMOVEDIR);
+    made_.pop_back();
+  }
+  return result;
+}
+
+Status update_cgroup(const CgroupPlan& plan, const CgroupFacts& facts) {
+  const auto names = TRY(path_components(plan.path));
+  const DirFd mount = TRY(open_cgroup_mount(facts));
+  const std::string below = join(names, names.size());
+  const CgroupFd leaf(open_beneath(mount.get(), below.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!leaf) return os_error(plan.path);
+  if (Status enabled = enable_controllers(mount, leaf, names, plan.controllers); !enabled)
+    return enabled;
+  return write_values(leaf, plan);
+}
+
+}  // namespace minirun

@@ -1,0 +1,185 @@
+// Reading and parsing. A missing file is a missing controller, except when the cgroup is gone.
+// Must not: interpret (verdict.cc).
+#include "cgroups/stats.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <charconv>
+
+#include "cgroups/control.h"
+#include "cgroups/files.h"
+
+namespace minirun {
+namespace {
+
+std::uint64_t to_number(std::string_view text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// The text of a file, nothing when the kernel does not offer it here.
+// EOPNOTSUPP: a pressure file while PSI is off.
+Result<std::optional<std::string>> read_optional(int cgroup, const char* name) {
+  auto text = read_beneath(cgroup, name);
+  if (text) return std::optional(*std::move(text));
+  if (text.error().errnum == ENOENT || text.error().errnum == EOPNOTSUPP) return std::nullopt;
+  return std::unexpected(std::move(text).error());
+}
+
+// A single number; "max" and an absent file are nothing.
+Result<std::optional<std::uint64_t>> read_number(int cgroup, const char* name) {
+  const auto text = TRY(read_optional(cgroup, name));
+  if (!text || text->starts_with("max")) return std::nullopt;
+  return to_number(*text);
+}
+
+Result<FlatKeys> read_keys(int cgroup, const char* name) {
+  const auto text = TRY(read_optional(cgroup, name));
+  return text ? parse_flat_keyed(*text) : FlatKeys();
+}
+
+Result<std::optional<MemoryStats>> read_memory(int cgroup) {
+  const auto current = TRY(read_number(cgroup, "memory.current"));
+  if (!current) return std::nullopt;
+  MemoryStats memory;
+  memory.current = *current;
+  memory.max = TRY(read_number(cgroup, "memory.max"));
+  memory.peak = TRY(read_number(cgroup, "memory.peak"));
+  memory.stat = TRY(read_keys(cgroup, "memory.stat"));
+  memory.events = TRY(read_keys(cgroup, "memory.events"));
+  memory.events_local = TRY(read_keys(cgroup, "memory.events.local"));
+  memory.swap_current = TRY(read_number(cgroup, "memory.swap.current"));
+  memory.swap_peak = TRY(read_number(cgroup, "memory.swap.peak"));
+  memory.swap_max = TRY(read_number(cgroup, "memory.swap.max"));
+  memory.swap_events = TRY(read_keys(cgroup, "memory.swap.events"));
+  return memory;
+}
+
+std::uint64_t value_of(const FlatKeys& keys, std::string_view key) {
+  const auto it = keys.find(key);
+  return it == keys.end() ? 0 : it->second;
+}
+
+Result<std::optional<PidsStats>> read_pids(int cgroup) {
+  const auto current = TRY(read_number(cgroup, "pids.current"));
+  if (!current) return std::nullopt;
+  PidsStats pids;
+  pids.current = *current;
+  pids.max = TRY(read_number(cgroup, "pids.max"));
+  pids.peak = TRY(read_number(cgroup, "pids.peak"));
+  pids.max_events = value_of(TRY(read_keys(cgroup, "pids.events")), "max");
+  return pids;
+}
+
+Result<std::optional<Pressure>> read_pressure(int cgroup, const char* name) {
+  const auto text = TRY(read_optional(cgroup, name));
+  return text ? parse_pressure(*text) : std::nullopt;
+}
+
+Result<LevelCounters> read_level(int mount, std::string_view path) {
+  const std::string below(path.substr(1));
+  const CgroupFd cgroup(open_beneath(mount, below.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!cgroup) return os_error(std::string(path));
+  LevelCounters level;
+  level.path = path;
+  level.memory_events = TRY(read_keys(cgroup.get(), "memory.events"));
+  level.memory_events_local = TRY(read_keys(cgroup.get(), "memory.events.local"));
+  const auto local = TRY(read_optional(cgroup.get(), "pids.events.local"));
+  level.pids_local = local.has_value();
+  level.pids_events =
+      local ? parse_flat_keyed(*local) : TRY(read_keys(cgroup.get(), "pids.events"));
+  level.memory_max = TRY(read_number(cgroup.get(), "memory.max"));
+  level.pids_max = TRY(read_number(cgroup.get(), "pids.max"));
+  return level;
+}
+
+}  // namespace
+
+FlatKeys parse_flat_keyed(std::string_view text) {
+  FlatKeys keys;
+  for (std::string_view line : split(text, '\n')) {
+    const auto words = split_words(line);
+    if (words.size() == 2) keys.emplace(words[0], to_number(words[1]));
+  }
+  return keys;
+}
+
+CpuStats parse_cpu_stat(std::string_view text) {
+  const FlatKeys keys = parse_flat_keyed(text);
+  const auto optional = [&](std::string_view key) {
+    const auto it = keys.find(key);
+    return it == keys.end() ? std::nullopt : std::optional(it->second);
+  };
+  CpuStats cpu;
+  cpu.usage_usec = value_of(keys, "usage_usec");
+  cpu.user_usec = value_of(keys, "user_usec");
+  cpu.system_usec = value_of(keys, "system_usec");
+  cpu.nr_periods = optional("nr_periods");
+  cpu.nr_throttled = optional("nr_throttled");
+  cpu.throttled_usec = optional("throttled_usec");
+  cpu.nr_bursts = optional("nr_bursts");
+  cpu.burst_usec = optional("burst_usec");
+  return cpu;
+}
+
+std::map<std::string, IoStats> parse_io_stat(std::string_view text) {
+  std::map<std::string, IoStats> devices;
+  for (std::string_view line : split(text, '\n')) {
+    const auto words = split_words(line);
+    if (words.size() < 2) continue;  // a device without traffic may stand alone
+    IoStats& io = devices[std::string(words[0])];
+    for (std::size_t i = 1; i < words.size(); ++i) {
+      const std::size_t equals = words[i].find('=');
+      if (equals == std::string_view::npos) continue;
+      const std::string_view key = words[i].substr(0, equals);
+      const std::uint64_t value = to_number(words[i].substr(equals + 1));
+      if (key == "rbytes") io.rbytes = value;
+      if (key == "wbytes") io.wbytes = value;
+      if (key == "rios") io.rios = value;
+      if (key == "wios") io.wios = value;
+      if (key == "dbytes") io.dbytes = value;
+      if (key == "dios") io.dios = value;
+    }
+  }
+  return devices;
+}
+
+std::optional<Pressure> parse_pressure(std::string_view text) {
+  std::optional<Pressure> pressure;
+  for (std::string_view line : split(text, '\n')) {
+    const std::size_t total = line.find("total=");
+    if (total == std::string_view::npos) continue;
+    const std::uint64_t usec = to_number(line.substr(total + 6));
+    if (!pressure) pressure.emplace();
+    if (line.starts_with("some ")) pressure->some_usec = usec;
+    if (line.starts_with("full ")) pressure->full_usec = usec;
+  }
+  return pressure;
+}
+
+Result<CgroupStats> read_stats(const CgroupFd& cgroup) {
+  CgroupStats stats;
+  if (const auto cpu = TRY(read_optional(cgroup.get(), "cpu.stat")))
+    stats.cpu = parse_cpu_stat(*cpu);
+  stats.memory = TRY(read_memory(cgroup.get()));
+  stats.pids = TRY(read_pids(cgroup.get()));
+  if (const auto io = TRY(read_optional(cgroup.get(), "io.stat"))) stats.io = parse_io_stat(*io);
+  stats.cpu_pressure = TRY(read_pressure(cgroup.get(), "cpu.pressure"));
+  stats.memory_pressure = TRY(read_pressure(cgroup.get(), "memory.pressure"));
+  stats.io_pressure = TRY(read_pressure(cgroup.get(), "io.pressure"));
+  return stats;
+}
+
+Result<std::vector<LevelCounters>> read_levels(const CgroupFacts& facts, std::string_view path) {
+  const DirFd mount = TRY(open_cgroup_mount(facts));
+  std::vector<LevelCounters> levels;
+  while (path.size() > 1) {
+    levels.push_back(TRY(read_level(mount.get(), path)));
+    path = path.substr(0, path.rfind('/'));
+  }
+  return levels;
+}
+
+}  // namespace minirun
