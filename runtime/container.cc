@@ -127,9 +127,8 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
 
 }  // namespace
 
-Result<Creation> create_container(const StateRoot& root, Record record,
-                                  const std::string& document, const LaunchPlan& plan,
-                                  const LaunchContext& context) {
+Result<Creation> create_container(const StateRoot& root, Record record, const std::string& document,
+                                  const LaunchPlan& plan, const LaunchContext& context) {
   TRY(fault_point("state directory"));
   Creation creation(root, TRY(claim(root, plan.id, context.facts)));
   record.id = plan.id;
@@ -251,9 +250,9 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return std::unexpected(std::move(found).error());
   }
   ContainerView view = view_container(*found, facts);
-  const bool removable =
-      view.status == ContainerStatus::stopped || view.status == ContainerStatus::crashed ||
-      view.status == ContainerStatus::created;
+  const bool removable = view.status == ContainerStatus::stopped ||
+                         view.status == ContainerStatus::crashed ||
+                         view.status == ContainerStatus::created;
   if (!removable && !force)
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
@@ -278,8 +277,8 @@ Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) 
     if (!dir) continue;  // somebody works on it, or it is gone
     ContainerView view = view_container(*dir, facts);
     const bool earlier_boot = view.record && view.record->boot_id != boot;
-    const bool left_run = view.status == ContainerStatus::stopped && view.record->foreground &&
-                          !view.record->keep;
+    const bool left_run =
+        view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep;
     const bool crashed = view.status == ContainerStatus::crashed;
     if (!crashed && !left_run && !earlier_boot) continue;
     if (Status killed = kill_for_delete(view, facts); !killed) {

@@ -43,7 +43,8 @@ class Creation {
  private:
   friend Result<Creation> create_container(const StateRoot&, Record, const std::string&,
                                            const LaunchPlan&, const LaunchContext&);
-  Creation(const StateRoot& root, ContainerDir directory) : dir(std::move(directory)), root_(&root) {}
+  Creation(const StateRoot& root, ContainerDir directory)
+      : dir(std::move(directory)), root_(&root) {}
   const StateRoot* root_;
 };
 
@@ -51,8 +52,7 @@ class Creation {
 /// crash at any point leaves what others recognise and remove. A crashed create with the same id
 /// is removed first. Error EEXIST: the id is in use.
 [[nodiscard]] Result<Creation> create_container(const StateRoot& root, Record record,
-                                                const std::string& document,
-                                                const LaunchPlan& plan,
+                                                const std::string& document, const LaunchPlan& plan,
                                                 const LaunchContext& context);
 
 /// What is known of a container, from its files and from the kernel.

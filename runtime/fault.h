@@ -14,7 +14,9 @@ namespace minirun {
 /// Puts the chosen fault in front of step N of the child's (or the parent's) steps.
 [[nodiscard]] Steps with_fault(const Steps& steps, const char* kind);
 #else
-[[nodiscard]] inline Status fault_point(const char* /*name*/) { return {}; }
+[[nodiscard]] inline Status fault_point(const char* /*name*/) {
+  return {};
+}
 [[nodiscard]] inline const Steps& with_fault(const Steps& steps, const char* /*kind*/) {
   return steps;
 }

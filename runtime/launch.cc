@@ -114,8 +114,7 @@ namespace {
 
 }  // namespace
 
-Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
-                          bool wait_for_maps) {
+Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, bool wait_for_maps) {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
     return os_error("socketpair");
@@ -129,12 +128,12 @@ Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
                               nullptr};
   int pidfd = -1;
   clone_args arguments{};
-  arguments.flags = flags | CLONE_PIDFD;
-  arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  arguments.flags = static_cast<__u64>(flags) | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<__u64>(&pidfd);
   arguments.exit_signal = SIGCHLD;
   if (cgroup >= 0) {
     arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(cgroup);
+    arguments.cgroup = static_cast<__u64>(cgroup);
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid == 0) enter_stage(stage, other.get(), wait_for_maps, argv);
@@ -227,8 +226,7 @@ Result<std::optional<StageMessage>> receive(int channel, int signal_fd) {
     std::memcpy(result.timings.data(), buffer.data() + offsetof(wire::Message, failure),
                 result.timings.size() * sizeof(std::uint32_t));
   }
-  if (result.message.kind == wire::MessageKind::failure &&
-      bytes < sizeof(wire::Message))
+  if (result.message.kind == wire::MessageKind::failure && bytes < sizeof(wire::Message))
     return plain_error("stage", "sent a failure that is too short");
   return result;
 }
@@ -241,15 +239,79 @@ Error explain_death(pid_t pid, const Cgroup* cgroup) {
   if (info.si_code == CLD_EXITED)
     error.detail = fmt::format("ended with status {} before the program began", info.si_status);
   else
-    error.detail = fmt::format("was killed by SIG{} before the program began",
-                               ::sigabbrev_np(info.si_status));
+    error.detail =
+        fmt::format("was killed by SIG{} before the program began", ::sigabbrev_np(info.si_status));
   if (cgroup != nullptr) {
     const Result<CgroupStats> stats = read_stats(cgroup->fd());
-    if (stats && stats->memory_events_local.contains("oom_kill") &&
-        stats->memory_events_local.at("oom_kill") > 0)
-      error.detail += ": out of memory, memory.max is too small to start it";
+    if (stats && stats->memory) {
+      const auto kills = stats->memory->events.find("oom_kill");
+      if (kills != stats->memory->events.end() && kills->second > 0)
+        error.detail += ": out of memory, memory.max is too small to start it";
+    }
   }
   return error;
+}
+
+namespace {
+
+Status observe(Launched& launched) {
+  const ProcessStat stat = TRY(read_process_stat(launched.init.pid));
+  launched.init.start_time = stat.start_time;
+  launched.ignored_signals = stat.ignored_signals;
+  return {};
+}
+
+/// The stage forked into a joined namespace: that child is the container's first process.
+Status adopt(Launched& launched, pid_t pid) {
+  PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return os_error(fmt::format("process {}", pid));
+  siginfo_t info{};
+  ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(launched.pidfd.get()), &info, WEXITED);
+  launched.pidfd = std::move(pidfd);
+  launched.init.pid = pid;
+  return observe(launched);
+}
+
+}  // namespace
+
+Status await_ready(Launched& launched, Child child, const Conversation& talk) {
+  bool ready = false, forked = false;
+  // A fork and what goes on after it speak on one channel: their words may come in either order.
+  while (!ready || forked != talk.forks) {
+    std::optional<StageMessage> packet = TRY(receive(child.channel.get(), talk.signal_fd));
+    if (!packet)
+      return std::unexpected(
+          explain_death(launched.init.pid, launched.cgroup ? &*launched.cgroup : nullptr));
+    switch (packet->message.kind) {
+      case wire::MessageKind::failure:
+        return std::unexpected(
+            describe_failure(with_fault(talk.steps, "child"), packet->message.failure));
+      case wire::MessageKind::ready:
+        ready = true;
+        break;
+      case wire::MessageKind::hooks: {
+        if (talk.hooks) TRY(talk.hooks(launched.init.pid));
+        const wire::Go go{};
+        if (::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
+          return os_error("stage", "send");
+        break;
+      }
+      case wire::MessageKind::forked:
+        TRY(adopt(launched, packet->message.value));
+        forked = true;
+        break;
+      case wire::MessageKind::console:
+        launched.console = std::move(packet->fd);
+        break;
+      case wire::MessageKind::seccomp:
+        launched.seccomp_listener = std::move(packet->fd);
+        break;
+      case wire::MessageKind::timing:
+        break;
+    }
+  }
+  launched.channel = std::move(child.channel);
+  return {};
 }
 
 class Launcher {
@@ -280,9 +342,14 @@ class Launcher {
     TRY(start_child(stage));
     mark("clone");
     TRY(fault_point("child attributes"));
-    TRY(set_attributes_from_outside());
+    TRY(observe(launched_));
     TRY(fault_point("wait for the child"));
-    TRY(wait_until_ready());
+    TRY(await_ready(launched_, std::move(child_),
+                    {.steps = plan_.child,
+                     .forks = plan_.forks,
+                     .signal_fd = context_.signal_fd,
+                     .hooks = context_.hooks}));
+    TRY(set_oom_score());
     TRY(fault_point("limits from outside"));
     TRY(set_rlimits());
     mark("child");
@@ -326,8 +393,8 @@ class Launcher {
   }
 
   Status start_child(const Stage& stage) {
-    child_ = TRY(spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(),
-                             plan_.write_id_maps));
+    child_ = TRY(
+        spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps));
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
@@ -352,21 +419,17 @@ class Launcher {
     TRY(write_map("gid_map", plan_.gid_mappings));
     TRY(write_map("uid_map", plan_.uid_mappings));
     const char byte = 1;
-    if (::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL) != 1)
-      return os_error("stage", "send");
+    if (::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL) != 1) return os_error("stage", "send");
     return {};
   }
 
-  Status set_attributes_from_outside() {
-    const ProcessStat stat = TRY(read_process_stat(launched_.init.pid));
-    launched_.init.start_time = stat.start_time;
-    launched_.ignored_signals = stat.ignored_signals;
+  Status set_oom_score() {
     if (plan_.oom_score_adj) {
       const std::string path = fmt::format("/proc/{}/oom_score_adj", launched_.init.pid);
       const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
       if (!fd) return os_error(path);
-      if (Status written = write_all(fd.get(), std::to_string(*plan_.oom_score_adj),
-                                     "process.oomScoreAdj");
+      if (Status written =
+              write_all(fd.get(), std::to_string(*plan_.oom_score_adj), "process.oomScoreAdj");
           !written) {
         if (written.error().errnum == EACCES)
           written.error().detail = "lowering it needs CAP_SYS_RESOURCE";
@@ -379,59 +442,11 @@ class Launcher {
   Status set_rlimits() {
     for (std::size_t i = 0; i < plan_.rlimits.size(); ++i) {
       const rlimit64 limit{plan_.rlimits[i].soft, plan_.rlimits[i].hard};
-      if (::prlimit64(launched_.init.pid,
-                      static_cast<__rlimit_resource>(plan_.rlimits[i].resource), &limit,
-                      nullptr) != 0)
+      if (::prlimit64(launched_.init.pid, static_cast<__rlimit_resource>(plan_.rlimits[i].resource),
+                      &limit, nullptr) != 0)
         return os_error(fmt::format("process.rlimits[{}]", i));
     }
     return {};
-  }
-
-  /// The stage forked into a joined namespace: that child is the container's first process.
-  Status adopt(pid_t pid) {
-    PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!pidfd) return os_error(fmt::format("process {}", pid));
-    siginfo_t info{};
-    ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(launched_.pidfd.get()), &info,
-             WEXITED);
-    launched_.pidfd = std::move(pidfd);
-    launched_.init.pid = pid;
-    return set_attributes_from_outside();
-  }
-
-  Status wait_until_ready() {
-    for (;;) {
-      std::optional<StageMessage> packet =
-          TRY(receive(child_.channel.get(), context_.signal_fd));
-      if (!packet)
-        return std::unexpected(explain_death(launched_.init.pid, &*launched_.cgroup));
-      switch (packet->message.kind) {
-        case wire::MessageKind::failure:
-          return std::unexpected(
-              describe_failure(with_fault(plan_.child, "child"), packet->message.failure));
-        case wire::MessageKind::ready:
-          launched_.channel = std::move(child_.channel);
-          return {};
-        case wire::MessageKind::hooks: {
-          if (context_.hooks) TRY(context_.hooks(launched_.init.pid));
-          const wire::Go go{};
-          if (::send(child_.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
-            return os_error("stage", "send");
-          break;
-        }
-        case wire::MessageKind::forked:
-          TRY(adopt(packet->message.value));
-          break;
-        case wire::MessageKind::console:
-          launched_.console = std::move(packet->fd);
-          break;
-        case wire::MessageKind::seccomp:
-          launched_.seccomp_listener = std::move(packet->fd);
-          break;
-        case wire::MessageKind::timing:
-          break;
-      }
-    }
   }
 
   const LaunchPlan& plan_;
@@ -454,8 +469,7 @@ Status give_word(Launched& launched, const Steps& child, int signal_fd, bool unt
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
     if (!packet) return {};  // close-on-exec: the program runs
     if (packet->message.kind == wire::MessageKind::failure)
-      return std::unexpected(
-          describe_failure(with_fault(child, "child"), packet->message.failure));
+      return std::unexpected(describe_failure(with_fault(child, "child"), packet->message.failure));
     if (packet->message.kind == wire::MessageKind::timing)
       launched.step_nanoseconds = std::move(packet->timings);
     if (packet->message.kind == wire::MessageKind::seccomp)

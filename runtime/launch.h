@@ -56,7 +56,7 @@ class Launched {
   PidFd pidfd;
   std::optional<Cgroup> cgroup;
   Fd channel;
-  Fd console;           ///< master of the terminal, when the plan has one
+  Fd console;  ///< master of the terminal, when the plan has one
   Fd seccomp_listener;
   std::uint64_t ignored_signals = 0;
   std::vector<std::uint32_t> step_nanoseconds;  ///< with timing, by step of the child's plan
@@ -64,8 +64,6 @@ class Launched {
   /// Process and cgroup go on without us.
   void keep();
 
- private:
-  friend class Launcher;
   Launched() = default;
 };
 
@@ -99,6 +97,15 @@ struct Child {
 /// Sends the stage's file and slots 1 .. count-1 of `slots`.
 [[nodiscard]] Status send_slots(const Child& child, const Stage& stage,
                                 const std::vector<int>& slots, int count);
+
+/// Listens until the child is ready: adopts its fork, runs the hooks, keeps what it sends.
+struct Conversation {
+  const Steps& steps;  ///< for the words of a failure
+  bool forks = false;  ///< the steps have fork_into
+  int signal_fd = -1;
+  std::function<Status(pid_t)> hooks;
+};
+[[nodiscard]] Status await_ready(Launched& launched, Child child, const Conversation& talk);
 
 /// One message from the stage. `fd` is -1 unless one came with it. nullopt: end of file.
 struct StageMessage {

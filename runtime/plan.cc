@@ -20,7 +20,9 @@ std::string blob(const void* data, std::size_t size) {
   return {static_cast<const char*>(data), size};
 }
 
-std::int64_t as_int(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+std::int64_t as_int(std::uint64_t value) {
+  return static_cast<std::int64_t>(value);
+}
 
 bool has_variable(const std::vector<std::string>& env, std::string_view name) {
   return std::ranges::any_of(env, [name](const std::string& entry) {
@@ -94,10 +96,9 @@ void add_scheduling(const Process& process, Steps& steps) {
                      .field = "process.scheduler"});
   }
   if (process.io_priority)
-    steps.push_back(
-        {.op = Op::io_priority,
-         .n = {process.io_priority->class_ << 13 | process.io_priority->priority},
-         .field = "process.ioPriority"});
+    steps.push_back({.op = Op::io_priority,
+                     .n = {process.io_priority->class_ << 13 | process.io_priority->priority},
+                     .field = "process.ioPriority"});
 }
 
 void add_seccomp(const SeccompProgram* seccomp, Steps& steps) {
@@ -219,7 +220,9 @@ class Planner {
     plan_.findings.push_back({Finding::Level::error, std::move(pointer), std::move(message)});
   }
 
-  static void append(Steps& to, const Steps& from) { to.insert(to.end(), from.begin(), from.end()); }
+  static void append(Steps& to, const Steps& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  }
 
   void plan_cgroup() {
     CgroupPlanResult result = minirun::plan_cgroup(
@@ -262,8 +265,7 @@ class Planner {
     if (!spec_.time_offsets.empty()) plan_time_offsets(fresh);
     if (joins_user) {
       if (fresh != 0)
-        joins_.push_back(
-            {.op = Op::unshare, .n = {as_int(fresh)}, .field = "linux.namespaces"});
+        joins_.push_back({.op = Op::unshare, .n = {as_int(fresh)}, .field = "linux.namespaces"});
       if ((fresh & CLONE_NEWPID) != 0) plan_.forks = true;
     } else {
       plan_.clone_flags = fresh;
@@ -292,12 +294,11 @@ class Planner {
                             .s = {"/proc"},
                             .field = "linux.timeOffsets"});
     for (const auto& [clock, offset] : spec_.time_offsets)
-      joins_.push_back(
-          {.op = Op::write_file,
-           .n = {number(proc), 0},
-           .s = {"self/timens_offsets",
-                 fmt::format("{} {} {}", clock, offset.secs, offset.nanosecs)},
-           .field = "linux.timeOffsets." + clock});
+      joins_.push_back({.op = Op::write_file,
+                        .n = {number(proc), 0},
+                        .s = {"self/timens_offsets",
+                              fmt::format("{} {} {}", clock, offset.secs, offset.nanosecs)},
+                        .field = "linux.timeOffsets." + clock});
     plan_.forks = true;  // the fork enters the namespace
   }
 

@@ -19,7 +19,7 @@ namespace minirun {
 
 struct LaunchOptions {
   std::string id;
-  bool wait_for_start = false;  ///< `create`: the child waits for `minirun start`
+  bool wait_for_start = false;   ///< `create`: the child waits for `minirun start`
   bool die_with_parent = false;  ///< foreground `run`
   bool new_keyring = true;
   bool console_node = true;

@@ -58,8 +58,8 @@ Result<PidFd> open_init(const Init& init) {
 
 bool is_stage(pid_t pid) {
   std::array<char, 64> target{};
-  const ssize_t size = ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(),
-                                  target.size());
+  const ssize_t size =
+      ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size());
   const std::string_view name(target.data(), size < 0 ? 0 : static_cast<std::size_t>(size));
   return name.starts_with("/memfd:minirun-stage");
 }

@@ -70,9 +70,8 @@ json cpu_json(const RunResult& result) {
   return {{"usageUsec", cpu.usage_usec},
           {"userUsec", cpu.user_usec},
           {"systemUsec", cpu.system_usec},
-          {"cores", result.seconds > 0
-                        ? static_cast<double>(cpu.usage_usec) / 1e6 / result.seconds
-                        : 0.0},
+          {"cores",
+           result.seconds > 0 ? static_cast<double>(cpu.usage_usec) / 1e6 / result.seconds : 0.0},
           {"limitCores", optional_json(allowed_cores(result.cgroup))},
           {"nrPeriods", optional_json(cpu.nr_periods)},
           {"nrThrottled", optional_json(cpu.nr_throttled)},
@@ -225,10 +224,10 @@ class Summary {
     const bool killed = result_.signal == 9 || result_.exit_code == 137;
     if (result_.timed_out) return "killed at its timeout";
     if (verdict.oom != OomCause::none && verdict.oom_kills > 0) {
-      const std::string what = killed ? "killed by the OOM killer"
-                                      : fmt::format("the OOM killer took {} process{}",
-                                                    verdict.oom_kills,
-                                                    verdict.oom_kills == 1 ? "" : "es");
+      const std::string what =
+          killed ? "killed by the OOM killer"
+                 : fmt::format("the OOM killer took {} process{}", verdict.oom_kills,
+                               verdict.oom_kills == 1 ? "" : "es");
       const std::string limit =
           verdict.oom_limit_bytes ? " = " + human_bytes(*verdict.oom_limit_bytes) : "";
       switch (verdict.oom) {
@@ -246,8 +245,7 @@ class Summary {
       }
     }
     if (verdict.pids_hits > 0)
-      return fmt::format("{} forks refused at pids.max{}", verdict.pids_hits,
-                         field_of("pids.max"));
+      return fmt::format("{} forks refused at pids.max{}", verdict.pids_hits, field_of("pids.max"));
     if (result_.signal) return "killed by " + signal_name(*result_.signal);
     return "";
   }
@@ -262,11 +260,9 @@ class Summary {
     else
       text_ += " cores";
     if (cpu.nr_periods && *cpu.nr_periods > 0) {
-      const std::string throttled = fmt::format("throttled in {} of {} periods, {} stalled",
-                                                *cpu.nr_throttled, *cpu.nr_periods,
-                                                human_duration(
-                                                    static_cast<double>(*cpu.throttled_usec) /
-                                                    1e6));
+      const std::string throttled = fmt::format(
+          "throttled in {} of {} periods, {} stalled", *cpu.nr_throttled, *cpu.nr_periods,
+          human_duration(static_cast<double>(*cpu.throttled_usec) / 1e6));
       text_ += "     " + (*cpu.nr_throttled > 0 ? mark(throttled) : throttled);
     }
     text_ += '\n';
@@ -317,6 +313,8 @@ class Summary {
 
 }  // namespace
 
-std::string summary(const RunResult& result, bool color) { return Summary(result, color).make(); }
+std::string summary(const RunResult& result, bool color) {
+  return Summary(result, color).make();
+}
 
 }  // namespace minirun

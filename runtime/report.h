@@ -23,14 +23,14 @@ struct RunResult {
   std::optional<int> exit_code;  ///< of the program, when it exited
   std::optional<int> signal;     ///< that killed it
   bool timed_out = false;
-  double seconds = 0;            ///< from the word to go until the end of init
+  double seconds = 0;             ///< from the word to go until the end of init
   std::string started, finished;  ///< RFC 3339
   CgroupPlan cgroup;
   std::map<std::string, Origin> origins;
   CgroupStats stats;
   LimitVerdict verdict;
   std::vector<PhaseClock::Phase> phases;
-  std::string layer;             ///< where `--keep` left the upper directory
+  std::string layer;  ///< where `--keep` left the upper directory
 
   /// As shells and docker do: the program's own, or 128 + signal.
   [[nodiscard]] int status() const;

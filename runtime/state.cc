@@ -133,8 +133,7 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
     for (std::size_t slash = root.path_.find('/', 1);; slash = root.path_.find('/', slash + 1)) {
       const std::string part = root.path_.substr(0, slash);
       const bool last = slash == std::string::npos;
-      if (::mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST)
-        return os_error(part);
+      if (::mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST) return os_error(part);
       if (last) break;
     }
     fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -144,7 +143,7 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
     if (errno == ENOENT) return os_error(root.path_, "no container was ever created here");
     return os_error(root.path_);
   }
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return os_error(root.path_);
   if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return plain_error(root.path_,
@@ -191,8 +190,7 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
     }
     ContainerDir dir;
     dir.id_ = id;
-    dir.fd_ = Fd(::openat(root.fd(), id.c_str(),
-                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    dir.fd_ = Fd(::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!dir.fd_) {
       if (errno == ENOENT) continue;
       const int error = errno;
@@ -204,7 +202,7 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
       // Somebody is just removing it as a rest: wait for that.
       if (::flock(dir.fd(), LOCK_EX) != 0) return os_error(id, "lock");
     }
-    struct stat info {};
+    struct stat info{};
     if (::fstat(dir.fd(), &info) != 0) return os_error(id);
     dir.exclusive_ = true;
     if (info.st_nlink != 0) return dir;
@@ -228,7 +226,7 @@ Result<ContainerDir> ContainerDir::open(const StateRoot& root, const std::string
     TRY(dir.upgrade_lock());
   }
   dir.exclusive_ = true;
-  struct stat info {};
+  struct stat info{};
   if (::fstat(dir.fd(), &info) != 0) return os_error(id);
   if (info.st_nlink == 0) return plain_error(id, "container does not exist");
   return dir;
@@ -244,7 +242,7 @@ Status ContainerDir::upgrade_lock() {
   exclusive_ = true;
   if (::flock(fd(), LOCK_EX | LOCK_NB) == 0) return {};
   // A blocking flock(2) that an alarm ends: whoever holds the lock may be stopped or hang.
-  struct sigaction quiet {}, before {};
+  struct sigaction quiet{}, before{};
   quiet.sa_handler = [](int) {};
   ::sigaction(SIGALRM, &quiet, &before);
   const itimerval timer{{0, 500'000}, {lock_seconds, 0}};  // repeats: no race with a late flock
@@ -265,8 +263,12 @@ Result<Record> ContainerDir::record() const {
   return parse_record(TRY(read_file(fd(), "record.json")));
 }
 
-Result<Init> ContainerDir::init() const { return parse_init(TRY(read_file(fd(), "init.json"))); }
+Result<Init> ContainerDir::init() const {
+  return parse_init(TRY(read_file(fd(), "init.json")));
+}
 
-Status ContainerDir::remove(const StateRoot& root) { return remove_tree(root.fd(), id_); }
+Status ContainerDir::remove(const StateRoot& root) {
+  return remove_tree(root.fd(), id_);
+}
 
 }  // namespace minirun

@@ -121,6 +121,20 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
     return error;
   }
   const Step& step = steps[failure.step];
+  if (step.op == Op::execute || step.op == Op::check_executable) {
+    // Engines look for these words (docker: 127 and 126).
+    const StringList& candidates = step.list(0);
+    const std::string program = step.op == Op::execute && !step.list(1).empty()
+                                    ? step.list(1).front()
+                                : candidates.empty() ? ""
+                                                     : candidates.front();
+    error.object = step.field;
+    const bool searched = candidates.size() > 1;
+    error.detail = fmt::format(
+        "exec \"{}\"{}", program,
+        failure.errnum == ENOENT && searched ? ": executable file not found in $PATH" : "");
+    return error;
+  }
   error.object = step.field.empty() ? describe(step) : step.field;
   error.detail = step.field.empty() ? std::string(name(call))
                                     : fmt::format("{}: {}", describe(step), name(call));

@@ -33,7 +33,7 @@ enum class Op : std::uint16_t {
   pivot_root,     // the working directory becomes "/", the old root goes
   mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
   readonly_path,  // n0 root slot; s0 path in root
-  open_root,      // n0 out slot: "/" after the pivot
+  open_file,      // n0 out slot, n1 O_*; s0 path of the host
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root
   make_node,       // n0 root slot, n1 mode with type, n2 dev, n3 uid, n4 gid; s0 path in root

@@ -1,0 +1,47 @@
+// Owns: the table of commands. One row each; help and dispatch come from it.
+// Must not: know what a command does.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "cli/output.h"
+
+namespace minirun::cli {
+
+/// A command that has read its arguments.
+class Command {
+ public:
+  Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
+  virtual ~Command() = default;
+  /// Declares options and positionals.
+  virtual void declare(CLI::App& app) = 0;
+  /// Does it; the exit status.
+  virtual int run(const GlobalOptions& options, Output& output) = 0;
+};
+
+struct CommandRow {
+  std::string_view name;
+  std::string_view summary;
+  std::unique_ptr<Command> (*make)();
+  int failure = 1;  ///< exit status when minirun itself fails
+};
+
+[[nodiscard]] std::span<const CommandRow> commands();
+
+// One per file.
+std::unique_ptr<Command> make_run();
+std::unique_ptr<Command> make_exec();
+std::unique_ptr<Command> make_list();
+std::unique_ptr<Command> make_state();
+std::unique_ptr<Command> make_kill();
+std::unique_ptr<Command> make_delete();
+std::unique_ptr<Command> make_gc();
+std::unique_ptr<Command> make_spec();
+
+}  // namespace minirun::cli

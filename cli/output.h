@@ -1,0 +1,51 @@
+// Owns: what minirun prints about itself: errors, warnings, findings; to standard error and to the
+// log file, as text or as JSON lines. The only place that does.
+// Must not: report an error twice: podman reads the log as one JSON object.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "base/findings.h"
+#include "base/result.h"
+
+namespace minirun::cli {
+
+struct GlobalOptions {
+  std::string root;
+  std::string log;
+  std::string log_format = "text";
+  std::string log_level;
+  bool debug = false;
+};
+
+class Output {
+ public:
+  /// Opens the log file. Error: it cannot be opened.
+  static Result<Output> open(const GlobalOptions& options);
+
+  void error(std::string_view message);
+  void error(const Error& failure);
+  void warning(std::string_view message);
+  void debug(std::string_view message);
+  /// Every finding; warnings only with `warnings`. True when there was an error.
+  bool findings(const Findings& findings, bool warnings);
+
+ private:
+  void line(std::string_view level, std::string_view message);
+
+  Fd log_;
+  bool json_ = false;
+  bool debug_ = false;
+};
+
+/// Prints to standard output; false when it cannot be written (a closed pipe, a full disk).
+bool print(std::string_view text);
+/// Prints to standard error.
+void print_error(std::string_view text);
+
+/// One line: "mounts[4]: make a tmpfs mount with size=64megs: fsconfig (kernel: ...): EINVAL ...".
+[[nodiscard]] std::string sentence(const Error& failure);
+
+}  // namespace minirun::cli

@@ -1,0 +1,250 @@
+// Owns: `minirun run`.
+#include "runtime/run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "base/file.h"
+#include "cli/command.h"
+#include "cli/load.h"
+#include "cli/plan_text.h"
+#include "runtime/report.h"
+#include "spec/duration.h"
+
+namespace minirun::cli {
+namespace {
+
+constexpr int failed = 125, not_executable = 126, not_found = 127;
+
+bool exists(const std::string& path) {
+  struct stat info{};
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+std::string absolute(const std::string& path) {
+  if (path.starts_with('/')) return path;
+  char* here = ::get_current_dir_name();
+  std::string joined = here != nullptr ? here : "";
+  ::free(here);  // NOLINT: from get_current_dir_name(3)
+  return joined + "/" + path;
+}
+
+/// `name` with six hexadecimal digits that the kernel gave this process at random.
+std::string generated_id(const std::string& name) {
+  std::uint32_t random = 0;
+  if (const unsigned long at = ::getauxval(AT_RANDOM); at != 0)
+    std::memcpy(&random, reinterpret_cast<const char*>(at) + 8, sizeof random);
+  return fmt::format("{}-{:06x}", name.empty() ? "minirun" : name, random & 0xffffffU);
+}
+
+class Run : public Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.add_option("SPEC", spec_,
+                   "OCI config.json, bundle directory, minirun's short form, or - for standard "
+                   "input");
+    app.add_option("COMMAND", words_, "after --: replaces the command of the spec");
+    app.add_option("-b,--bundle", bundle_, "bundle directory; SPEC is then the id, as in runc");
+    app.add_option("--id", id_, "name of the container (default: the spec's name and a number)");
+    app.add_flag("--dry-run", dry_run_, "print the plan and change nothing");
+    app.add_option("--report", report_, "write the result as JSON to this file");
+    app.add_option("--timeout", timeout_, "kill the whole container after it, e.g. 30s or 1m30s");
+    app.add_option("-e,--env", environment_, "K=V for the program")
+        ->expected(1)
+        ->take_all()
+        ->trigger_on_parse(false);
+    app.add_flag("--keep", keep_,
+                 "do not remove the container at the end, keep the overlay's upper layer");
+    app.add_flag("-d,--detach", detach_, "return when the program runs, print the id");
+    app.add_flag("--summary,!--no-summary", summary_,
+                 "say what the limits did (default when standard error is a terminal)");
+    app.add_flag("--timing", timing_, "print the time of each step");
+    app.add_option("--pid-file", pid_file_, "write the pid of the first process here");
+    app.add_flag("--no-new-keyring", no_new_keyring_, "stay in the caller's session keyring");
+    app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
+        ->check(CLI::Range(0, 1000));
+    summary_option_ = app.get_option("--summary");
+  }
+
+  int run(const GlobalOptions& options, Output& output) override {
+    PhaseClock clock;
+    choose_spec();
+    Result<LoadedSpec> loaded = load_spec(spec_, {.euid = ::geteuid(), .egid = ::getegid()});
+    if (!loaded) return fail(output, loaded.error());
+    if (output.findings(loaded->findings, dry_run_)) return failed;
+    if (loaded->format == Format::pod) {
+      output.error(spec_ + ": is a Pod manifest; this version runs OCI and short-form specs");
+      return failed;
+    }
+    if (const Status status = prepare(*loaded, output); !status)
+      return fail(output, status.error());
+    clock.mark("read");
+    const Result<HostFacts> facts = discover_host();
+    if (!facts) return fail(output, facts.error());
+    clock.mark("host");
+    return plan_and_run(options, output, *loaded, *facts, clock);
+  }
+
+ private:
+  static int fail(Output& output, const Error& error) {
+    output.error(error);
+    if (error.object != "process.args") return failed;
+    switch (error.errnum) {
+      case ENOENT:
+      case ENOTDIR:
+        return not_found;
+      case 0:
+        return failed;
+      default:
+        return not_executable;
+    }
+  }
+
+  /// runc's words are `run -b BUNDLE ID`; ours `run SPEC`. A bare word that is no file, in a
+  /// directory with a config.json, is an id.
+  void choose_spec() {
+    if (!bundle_.empty()) {
+      if (!spec_.empty()) id_ = spec_;
+      spec_ = bundle_;
+    } else if (spec_.empty()) {
+      spec_ = ".";
+    } else if (spec_ != "-" && !exists(spec_) && spec_.find('/') == std::string::npos &&
+               exists("config.json")) {
+      id_ = spec_;
+      spec_ = ".";
+    }
+  }
+
+  Status prepare(LoadedSpec& loaded, Output& /*output*/) {
+    for (const std::string& entry : environment_)
+      if (entry.find('=') == std::string::npos || entry.starts_with('='))
+        return plain_error("--env", fmt::format("\"{}\" is not NAME=VALUE", entry));
+    apply({environment_, words_}, loaded.spec);
+    if (id_.empty()) id_ = generated_id(loaded.spec.name);
+    TRY(validate_id(id_));
+    if (!timeout_.empty()) {
+      const auto duration = parse_duration(timeout_);
+      if (!duration)
+        return plain_error("--timeout", fmt::format("\"{}\" is not a duration like 30s", timeout_));
+      loaded.spec.timeout = std::chrono::ceil<std::chrono::milliseconds>(*duration);
+    }
+    if (detach_ && loaded.spec.process && loaded.spec.process->terminal)
+      return plain_error("process.terminal", "a detached container has nobody at its terminal");
+    if (detach_ && loaded.spec.timeout)
+      return plain_error("timeout", "nobody is left to keep it with --detach");
+    return {};
+  }
+
+  Record make_record(const LoadedSpec& loaded) const {
+    Record record;
+    record.bundle = loaded.base_dir;
+    record.rootfs = loaded.spec.root.kind == Root::Kind::directory ? loaded.spec.root.path : "";
+    record.oci_version = loaded.spec.oci_version;
+    record.format = loaded.format == Format::oci ? "oci" : "short";
+    record.annotations = loaded.spec.annotations;
+    record.keep = keep_;
+    record.arguments = words_;
+    record.environment = environment_;
+    return record;
+  }
+
+  int plan_and_run(const GlobalOptions& options, Output& output, LoadedSpec& loaded,
+                   const HostFacts& facts, PhaseClock& clock) {
+    // The state directory is made late: a dry run leaves nothing.
+    Result<StateRoot> root = StateRoot::open(options.root, !dry_run_);
+    if (!root && !dry_run_) return fail(output, root.error());
+    Result<std::optional<SeccompProgram>> seccomp =
+        seccomp_of(loaded.spec, root && !dry_run_ ? &*root : nullptr, output);
+    if (!seccomp) return fail(output, std::move(seccomp.error()).in("linux.seccomp"));
+    LaunchOptions launch;
+    launch.id = id_;
+    launch.die_with_parent = !detach_;
+    launch.new_keyring = !no_new_keyring_;
+    launch.preserve_fds = preserve_fds_;
+    // Only a run that says what limits did needs every counter.
+    launch.account = wants_summary() || !report_.empty();
+    const bool layered =
+        keep_ && loaded.spec.root.kind == Root::Kind::overlay && loaded.spec.root.upper.empty();
+    if (layered && root) launch.layer_directory = root->path() + "/" + id_ + "/layer";
+    LaunchPlan plan = plan_launch(loaded.spec, facts, launch, *seccomp ? &**seccomp : nullptr);
+    clock.mark("plan");
+    const bool bad = output.findings(plan.findings, dry_run_);
+    if (dry_run_) {
+      if (!print(plan_text(plan, facts))) return failed;
+      return bad ? failed : 0;
+    }
+    if (bad) return failed;
+    RunRequest request{.spec = loaded.spec,
+                       .record = make_record(loaded),
+                       .document = loaded.text,
+                       .state_root = root->path(),
+                       .timing = timing_,
+                       .timeout = loaded.spec.timeout};
+    return detach_ ? run_in_background(std::move(request), plan, facts, clock, output)
+                   : run_to_the_end(std::move(request), plan, facts, clock, output);
+  }
+
+  [[nodiscard]] bool wants_summary() const {
+    return summary_option_->count() > 0 ? summary_ : ::isatty(STDERR_FILENO) == 1;
+  }
+
+  int run_in_background(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
+                        PhaseClock& clock, Output& output) {
+    const Result<pid_t> pid = run_detached(std::move(request), plan, facts, clock);
+    if (!pid) return fail(output, pid.error());
+    if (!pid_file_.empty())
+      if (const Status written = replace_file(AT_FDCWD, pid_file_, std::to_string(*pid), 0644);
+          !written) {
+        return fail(output, written.error());
+      }
+    return print(plan.id + "\n") ? 0 : failed;
+  }
+
+  int run_to_the_end(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
+                     PhaseClock& clock, Output& output) {
+    std::vector<std::uint32_t> steps;
+    const std::string layer = plan_layer(plan);
+    const Result<RunResult> run =
+        run_foreground(std::move(request), plan, facts, clock, timing_ ? &steps : nullptr);
+    if (!run) return fail(output, run.error());
+    RunResult result = *run;
+    result.layer = layer;
+    if (timing_) print_error(timing_text(plan, result.phases, steps));
+    if (wants_summary()) print_error(summary(result, ::isatty(STDERR_FILENO) == 1));
+    if (!report_.empty())
+      if (const Status written =
+              replace_file(AT_FDCWD, absolute(report_), report_json(result), 0644);
+          !written) {
+        return fail(output, Error(written.error()).in("--report"));
+      }
+    return result.status();
+  }
+
+  static std::string plan_layer(const LaunchPlan& plan) {
+    for (const Step& step : plan.child)
+      if (step.op == Op::make_overlay && step.n[2] < 0) return std::string(step.text(1));
+    return "";
+  }
+
+  std::string spec_, bundle_, id_, report_, timeout_, pid_file_;
+  std::vector<std::string> words_, environment_;
+  bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
+       no_new_keyring_ = false;
+  int preserve_fds_ = 0;
+  CLI::Option* summary_option_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_run() {
+  return std::make_unique<Run>();
+}
+
+}  // namespace minirun::cli

@@ -1,0 +1,110 @@
+#include "runtime/exec.h"
+
+#include <fcntl.h>
+#include <sched.h>
+
+#include <csignal>
+
+#include "cgroups/control.h"
+#include "runtime/launch.h"
+#include "runtime/process_info.h"
+
+namespace minirun {
+namespace {
+
+constexpr Slot init_slot{1};
+constexpr Slot root_slot{2};
+
+bool has_pid_namespace(const ContainerSpec& spec) {
+  return spec.find_namespace(NamespaceType::pid) != nullptr;
+}
+
+}  // namespace
+
+Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::string& id) {
+  const ContainerSpec& spec = request.spec;
+  const Process& process = request.process;
+  Steps steps;
+  steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+  // Visible in the container from the fork on: nobody there may attach to it (CVE-2016-9962).
+  steps.push_back({.op = Op::dumpable, .n = {0}});
+  std::uint64_t flags = 0;
+  for (const Namespace& ns : spec.namespaces) flags |= clone_flag(ns.type);
+  const bool userns = spec.find_namespace(NamespaceType::user) != nullptr;
+  steps.push_back({.op = Op::set_namespace,
+                   .n = {number(init_slot), static_cast<std::int64_t>(flags)},
+                   .field = "linux.namespaces"});
+  if (userns) steps.push_back({.op = Op::become_root, .field = "linux.namespaces"});
+  if (has_pid_namespace(spec)) {
+    steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
+    steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+  }
+  steps.push_back({.op = Op::keyring, .s = {"_ses." + id}});
+  steps.push_back({.op = Op::open_file,
+                   .n = {number(root_slot), O_PATH | O_DIRECTORY},
+                   .s = {"/"},
+                   .field = "root"});
+  steps.push_back({.op = Op::new_session});
+  if (process.terminal) {
+    const ConsoleSize size = process.console_size.value_or(ConsoleSize{});
+    steps.push_back({.op = Op::console,
+                     .n = {number(root_slot), process.user.uid, size.height, size.width, 0},
+                     .field = "process.terminal"});
+  }
+  add_process_steps({.process = process,
+                     .facts = facts,
+                     .seccomp = request.seccomp,
+                     .root = root_slot,
+                     .proc = Slot::none,
+                     .userns = false,
+                     .die_with_parent = !request.detach,
+                     .preserve_fds = request.preserve_fds,
+                     .check_executable = false,
+                     .start_socket = Slot::none},
+                    steps);
+  return steps;
+}
+
+Result<ExecResult> exec_in_container(const ContainerView& view, const ExecRequest& request,
+                                     const HostFacts& facts) {
+  if (view.status == ContainerStatus::paused)
+    return plain_error(view.id,
+                       "cannot exec in a paused container (use --ignore-paused to override)");
+  if (view.status != ContainerStatus::running && view.status != ContainerStatus::created)
+    return plain_error(view.id, "container not running");
+  const PidFd init = TRY(open_init(*view.init));
+  const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.record->cgroup_path));
+  const SignalFd signals = TRY(SignalFd::open());
+  const Steps steps = plan_exec(request, facts, view.id);
+  const Stage stage = TRY(make_stage(steps, 2, false));
+  Launched process;
+  Child child = TRY(spawn_stage(stage, 0, cgroup.get(), false));
+  process.init.pid = child.pid;
+  process.pidfd = std::move(child.pidfd);
+  TRY(send_slots(child, stage, {-1, init.get()}, 2));
+  TRY(await_ready(process, std::move(child),
+                  {.steps = steps,
+                   .forks = has_pid_namespace(request.spec),
+                   .signal_fd = signals.get(),
+                   .hooks = {}}));
+  std::optional<TerminalProxy> terminal;
+  if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
+  TRY(give_word(process, steps, signals.get(), true));
+  ExecResult result;
+  result.pid = process.init.pid;
+  if (request.detach) {
+    process.keep();
+    return result;
+  }
+  result.end = TRY(wait_for({.signal_fd = signals.get(),
+                             .pid = process.init.pid,
+                             .pidfd = process.pidfd.get(),
+                             .terminal = terminal ? &*terminal : nullptr,
+                             .deadline = {},
+                             .cgroup = nullptr}));
+  process.init.pid = 0;
+  if (terminal) terminal->drain();
+  return result;
+}
+
+}  // namespace minirun

@@ -1,0 +1,231 @@
+#include "runtime/run.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "cgroups/control.h"
+#include "runtime/fault.h"
+
+namespace minirun {
+
+Result<SignalFd> SignalFd::open() {
+  sigset_t all;
+  ::sigfillset(&all);
+  // Faults of our own must not wait in a descriptor, and the alarm ends a blocking lock.
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGALRM})
+    ::sigdelset(&all, fault);
+  if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return os_error("sigprocmask");
+  SignalFd result;
+  result.fd_ = Fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!result.fd_) return os_error("signalfd");
+  return result;
+}
+
+SignalFd::~SignalFd() = default;
+
+namespace {
+
+/// Collects every other child (orphans that came to us as subreaper).
+void reap_others(pid_t init) {
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    if (info.si_pid == init) return;
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+  }
+}
+
+class Waiter {
+ public:
+  explicit Waiter(const WaitOptions& options) : options_(options) {}
+
+  Result<WaitResult> wait() {
+    for (;;) {
+      std::array<pollfd, 5> polls{{{options_.pidfd, POLLIN, 0},
+                                   {options_.signal_fd, POLLIN, 0},
+                                   {-1, 0, 0},
+                                   {-1, 0, 0},
+                                   {-1, 0, 0}}};
+      if (options_.terminal != nullptr) add_terminal(polls);
+      if (::poll(polls.data(), polls.size(), milliseconds_left()) < 0 && errno != EINTR)
+        return os_error("poll");
+      if (options_.terminal != nullptr)
+        options_.terminal->pump(polls[2].revents, polls[3].revents, polls[4].revents);
+      if (polls[1].revents != 0) take_signals();
+      if (polls[0].revents != 0) return collect();
+      if (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline) {
+        result_.timed_out = true;
+        options_.deadline.reset();
+        kill_everything();
+      }
+    }
+  }
+
+ private:
+  void add_terminal(std::array<pollfd, 5>& polls) const {
+    const TerminalProxy& terminal = *options_.terminal;
+    if (terminal.input_events() != 0) polls[2] = {STDIN_FILENO, terminal.input_events(), 0};
+    if (terminal.output_events() != 0) polls[3] = {STDOUT_FILENO, terminal.output_events(), 0};
+    if (terminal.master_events() != 0) polls[4] = {terminal.master(), terminal.master_events(), 0};
+  }
+
+  [[nodiscard]] int milliseconds_left() const {
+    if (!options_.deadline) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+        *options_.deadline - std::chrono::steady_clock::now());
+    return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1'000'000));
+  }
+
+  void kill_everything() {
+    if (options_.cgroup != nullptr && kill_cgroup(*options_.cgroup)) return;
+    ::syscall(SYS_pidfd_send_signal, options_.pidfd, SIGKILL, nullptr, 0);
+  }
+
+  void take_signals() {
+    signalfd_siginfo info{};
+    while (::read(options_.signal_fd, &info, sizeof info) == sizeof info) {
+      const auto signal = static_cast<int>(info.ssi_signo);
+      if (signal == SIGCHLD) {
+        reap_others(options_.pid);
+      } else if (signal == SIGWINCH && options_.terminal != nullptr) {
+        options_.terminal->copy_window_size();
+      } else if (signal != SIGPIPE && signal != SIGTTOU && signal != SIGTTIN) {
+        // A first process without a handler ignores what is not SIGKILL (pid_namespaces(7)):
+        // whoever insists three times means it.
+        if ((signal == SIGINT || signal == SIGTERM) && ++interrupts_ == 3) kill_everything();
+        ::syscall(SYS_pidfd_send_signal, options_.pidfd, signal, nullptr, 0);
+      }
+    }
+  }
+
+  Result<WaitResult> collect() {
+    siginfo_t info{};
+    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(options_.pidfd), &info,
+                 WEXITED) != 0)
+      return os_error("waitid");
+    if (info.si_code == CLD_EXITED)
+      result_.exit_code = info.si_status;
+    else
+      result_.signal = info.si_status;
+    return result_;
+  }
+
+  WaitOptions options_;
+  WaitResult result_;
+  int interrupts_ = 0;
+};
+
+}  // namespace
+
+Result<WaitResult> wait_for(const WaitOptions& options) {
+  return Waiter(options).wait();
+}
+
+namespace {
+
+/// Whether a cgroup that is not minirun's own could tell an old out-of-memory for a new one.
+bool has_foreign_ancestors(const CgroupPlan& plan) {
+  return !plan.path.starts_with("/minirun/") || plan.path.find('/', 9) != std::string::npos;
+}
+
+std::vector<LevelCounters> levels_of(const CgroupFacts& facts, const std::string& path) {
+  Result<std::vector<LevelCounters>> levels = read_levels(facts, path);
+  return levels ? std::move(*levels) : std::vector<LevelCounters>{};
+}
+
+}  // namespace
+
+Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
+                                 PhaseClock& clock, std::vector<std::uint32_t>* step_times) {
+  const SignalFd signals = TRY(SignalFd::open());
+  // Without a pid namespace orphans of the container come to us.
+  if ((plan.clone_flags & static_cast<std::uint64_t>(CLONE_NEWPID)) == 0)
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  const StateRoot root = TRY(StateRoot::open(request.state_root, true));
+  request.record.foreground = true;
+  const LaunchContext context{.facts = facts,
+                              .state_directory = root.path() + "/" + plan.id,
+                              .signal_fd = signals.get(),
+                              .timing = request.timing,
+                              .clock = &clock,
+                              .hooks = {}};
+  RunResult result;
+  result.id = plan.id;
+  result.name = request.spec.name;
+  result.cgroup = plan.cgroup;
+  result.origins = request.spec.origins;
+  Creation creation =
+      TRY(create_container(root, std::move(request.record), request.document, plan, context));
+  Launched& launched = *creation.launched;
+  TRY(creation.dir.share_lock());
+  std::vector<LevelCounters> before;
+  if (has_foreign_ancestors(plan.cgroup)) before = levels_of(facts.cgroup, plan.cgroup.path);
+  std::optional<TerminalProxy> terminal;
+  if (launched.console) terminal.emplace(TRY(TerminalProxy::start(std::move(launched.console))));
+  result.started = timestamp();
+  const auto start = std::chrono::steady_clock::now();
+  TRY(give_word(launched, plan.child, signals.get(), true));
+  clock.mark("exec");
+  if (step_times != nullptr) *step_times = launched.step_nanoseconds;
+  WaitOptions wait{.signal_fd = signals.get(),
+                   .pid = launched.init.pid,
+                   .pidfd = launched.pidfd.get(),
+                   .terminal = terminal ? &*terminal : nullptr,
+                   .deadline = {},
+                   .cgroup = &launched.cgroup->fd()};
+  if (request.timeout) wait.deadline = start + *request.timeout;
+  const WaitResult ended = TRY(wait_for(wait));
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.finished = timestamp();
+  launched.init.pid = 0;  // it is collected: nothing to kill
+  if (terminal) terminal->drain();
+  terminal.reset();
+  result.exit_code = ended.exit_code;
+  result.signal = ended.signal;
+  result.timed_out = ended.timed_out;
+  result.stats = TRY(read_stats(launched.cgroup->fd()));
+  result.verdict = judge_limits(before, levels_of(facts.cgroup, plan.cgroup.path));
+  clock.mark("program");
+  const bool keep = creation.record.keep;
+  TRY(creation.dir.upgrade_lock());
+  if (keep) {
+    TRY(launched.cgroup->remove());
+    creation.keep();
+  } else {
+    TRY(launched.cgroup->remove());
+    TRY(creation.undo());
+  }
+  clock.mark("remove");
+  result.phases = clock.phases();
+  return result;
+}
+
+Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
+                           PhaseClock& clock) {
+  const SignalFd signals = TRY(SignalFd::open());
+  const StateRoot root = TRY(StateRoot::open(request.state_root, true));
+  const LaunchContext context{.facts = facts,
+                              .state_directory = root.path() + "/" + plan.id,
+                              .signal_fd = signals.get(),
+                              .timing = request.timing,
+                              .clock = &clock,
+                              .hooks = {}};
+  Creation creation =
+      TRY(create_container(root, std::move(request.record), request.document, plan, context));
+  TRY(give_word(*creation.launched, plan.child, signals.get(), true));
+  const pid_t pid = creation.launched->init.pid;
+  creation.keep();
+  return pid;
+}
+
+}  // namespace minirun
