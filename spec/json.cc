@@ -22,6 +22,8 @@ void append_printable(std::string& out, char c) {
     out.push_back(c);
 }
 
+}  // namespace
+
 std::string quote_text(std::string_view text) {
   constexpr std::size_t kMostShown = 80;
   std::size_t end = std::min(text.size(), kMostShown);
@@ -35,8 +37,6 @@ std::string quote_text(std::string_view text) {
   out += end < text.size() ? "...\"" : "\"";
   return out;
 }
-
-}  // namespace
 
 void add_finding(Findings& findings, Finding finding) {
   if (findings.size() + 1 == kMostFindings)

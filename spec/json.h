@@ -39,6 +39,10 @@ void add_finding(Findings& findings, Finding finding);
 /// \u00xx so that a key cannot write to the reader's terminal.
 [[nodiscard]] std::string pointer_token(std::string_view key);
 
+/// A string of the document for a message: in quotes, control characters as \u00xx, at most 80
+/// bytes.
+[[nodiscard]] std::string quote_text(std::string_view text);
+
 class Json;
 
 /// A parsed document. Json values point into it: it must outlive them and not be moved under them.

@@ -3,25 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "spec/finding_matchers.h"
 #include "spec/suggest.h"
 
 namespace minirun {
 namespace {
 
-using testing::AllOf;
 using testing::ElementsAre;
 using testing::Field;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-auto error_at(std::string pointer, std::string words) {
-  return AllOf(Field(&Finding::level, Finding::Level::error), Field(&Finding::pointer, pointer),
-               Field(&Finding::message, HasSubstr(words)));
-}
-auto warning_at(std::string pointer, std::string words) {
-  return AllOf(Field(&Finding::level, Finding::Level::warning), Field(&Finding::pointer, pointer),
-               Field(&Finding::message, HasSubstr(words)));
-}
 
 Findings parse_findings(std::string_view text, const JsonLimits& limits = {}) {
   Findings findings;

@@ -2,6 +2,8 @@
 // Must not: judge rules across fields (validate.h does).
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "spec/oci_parts.h"
 #include "spec/oci_reader.h"
 #include "spec/words.h"
@@ -19,6 +21,11 @@ void read_namespace(Json json, std::vector<Namespace>& namespaces) {
     path->expected("an absolute path such as /proc/1/ns/net");
     good = false;
   }
+  // The position counts bad entries too, so a second one is reported here and not by the rules.
+  const auto same = [&](const Namespace& other) { return other.type == ns.type; };
+  if (good && std::any_of(namespaces.begin(), namespaces.end(), same))
+    return json.error(
+        fmt::format("the namespace {} is there twice, expected it once", namespace_name(ns.type)));
   if (good) namespaces.push_back(std::move(ns));
 }
 
@@ -85,26 +92,23 @@ void read_propagation(Json json, std::string& out) {
 
 }  // namespace
 
-bool read_device(Json json, Device& device) {
+void read_device(Json json, Device& device) {
   JsonObject object(json);
-  const auto type = object.require("type", "c, b, u or p");
-  bool good = type && type->get_word<Device::Type>(device_type_words, device.type);
-  const auto path = object.require("path", "an absolute path in the container");
-  good = path && path->get(device.path) && good;
-  if (!good) return false;
-  if (!device.path.starts_with('/')) return path->expected("an absolute path"), false;
+  if (const auto type = object.require("type", "c, b, u or p"))
+    type->get_word<Device::Type>(device_type_words, device.type);
+  if (const auto path = object.require("path", "an absolute path in the container"))
+    path->get(device.path);
   const bool fifo = device.type == Device::Type::fifo;
   for (auto [key, out, most] : {std::tuple{"major", &device.major, kMostMajor},
                                 std::tuple{"minor", &device.minor, kMostMinor}}) {
     const auto number = fifo ? object.find(key) : object.require(key, "a device number");
-    good = (number ? number->get(*out, std::uint32_t{0}, most) : fifo) && good;
+    if (number) number->get(*out, std::uint32_t{0}, most);
   }
   std::uint32_t mode = 0;
   if (object.read_within("fileMode", mode, 0, 0177777))
     device.file_mode = mode & 07777;  // Go programs put the type bits in as well
   object.read_within("uid", device.uid, 0, kMostId);
   object.read_within("gid", device.gid, 0, kMostId);
-  return good;
 }
 
 void read_oci_linux(Json json, ContainerSpec& spec) {
@@ -114,10 +118,7 @@ void read_oci_linux(Json json, ContainerSpec& spec) {
   if (const auto map = object.find("gidMappings")) read_oci_id_mappings(*map, spec.gid_mappings);
   if (const auto offsets = object.find("timeOffsets"))
     read_time_offsets(*offsets, spec.time_offsets);
-  object.each("devices", [&](Json item) {
-    Device device;
-    if (read_device(item, device)) spec.devices.push_back(std::move(device));
-  });
+  object.each("devices", [&](Json item) { read_device(item, spec.devices.emplace_back()); });
   if (const auto devices = object.find("netDevices")) read_net_devices(*devices, spec.net_devices);
   object.read("cgroupsPath", spec.cgroups_path);
   if (const auto resources = object.find("resources"))

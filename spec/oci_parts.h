@@ -16,8 +16,8 @@ void read_oci_hooks(Json json, Hooks& hooks);
 /// [{containerID, hostID, size}]
 void read_oci_id_mappings(Json json, std::vector<IdMapping>& mappings);
 
-/// {"type", "path", "major", ...}; false if something was wrong and reported.
-bool read_device(Json json, Device& device);
+/// {"type", "path", "major", ...}
+void read_device(Json json, Device& device);
 
 /// Largest numbers of the kernel's dev_t (MAJOR 12 bits, MINOR 20 bits).
 inline constexpr std::uint32_t kMostMajor = 4095;

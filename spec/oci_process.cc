@@ -26,14 +26,11 @@ void read_user(Json json, User& user) {
 
 void read_rlimit(Json json, std::vector<Rlimit>& rlimits) {
   JsonObject object(json);
-  Rlimit limit;
-  const auto type = object.require("type", "a limit such as RLIMIT_NOFILE");
-  bool good = type && type->get_word<int>(rlimit_words, limit.resource);
-  for (auto [key, out] : {std::pair{"soft", &limit.soft}, std::pair{"hard", &limit.hard}}) {
-    const auto value = object.require(key, "a number");
-    good = value && value->get(*out) && good;
-  }
-  if (good) rlimits.push_back(limit);
+  Rlimit& limit = rlimits.emplace_back();  // also a bad one: the rules count positions
+  if (const auto type = object.require("type", "a limit such as RLIMIT_NOFILE"))
+    type->get_word<int>(rlimit_words, limit.resource);
+  for (auto [key, out] : {std::pair{"soft", &limit.soft}, std::pair{"hard", &limit.hard}})
+    if (const auto value = object.require(key, "a number")) value->get(*out);
 }
 
 /// Unknown names are warned about and left out (config.md: "SHOULD NOT fail").

@@ -68,7 +68,9 @@ void read_mount(Json json, const std::string& bundle_dir, Mount& mount) {
                                      destination->shown(), pointer_token(mount.destination)));
     mount.destination = fmt::format("/{}", mount.destination);
   }
-  const bool has_type = object.read("type", mount.type) && !mount.type.empty();
+  const auto type = object.find("type");
+  if (type) type->get(mount.type);
+  const bool no_type = !type || (type->is(Json::Kind::string) && mount.type.empty());
   const auto source = object.find("source");
   if (source) source->get(mount.source);
   const auto options = object.find("options");
@@ -84,7 +86,8 @@ void read_mount(Json json, const std::string& bundle_dir, Mount& mount) {
       json.missing("source", "the path to bind");
     else
       mount.source = absolute_path(bundle_dir, mount.source);
-  } else if (!has_type && !mount.options.remount && mount.options.propagation.empty()) {
+  } else if (no_type && json.is(Json::Kind::object) && !mount.options.remount &&
+             mount.options.propagation.empty()) {
     json.missing("type", "a file system type, or the option bind or rbind");
   }
   if (const auto map = object.find("uidMappings")) read_oci_id_mappings(*map, mount.uid_mappings);
@@ -128,16 +131,11 @@ std::string absolute_path(const std::string& base_dir, std::string_view path) {
 void read_oci_id_mappings(Json json, std::vector<IdMapping>& mappings) {
   json.each([&](Json item) {
     JsonObject object(item);
-    IdMapping mapping;
-    bool good = true;
-    const auto number = [&](std::string_view key, std::uint32_t& out) {
-      const auto place = object.require(key, "an id");
-      good = place && place->get(out) && good;
-    };
-    number("containerID", mapping.container_id);
-    number("hostID", mapping.host_id);
-    number("size", mapping.size);
-    if (good) mappings.push_back(mapping);
+    IdMapping& mapping = mappings.emplace_back();  // also a bad one: the rules count positions
+    for (auto [key, out] : {std::pair{"containerID", &mapping.container_id},
+                            {"hostID", &mapping.host_id},
+                            {"size", &mapping.size}})
+      if (const auto place = object.require(key, "a number")) place->get(*out);
   });
 }
 

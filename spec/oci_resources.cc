@@ -166,7 +166,7 @@ void read_device_rule(Json json, std::vector<DeviceRule>& rules) {
 void read_hugepages(Json json, std::vector<HugepageLimit>& limits, Origins& origins) {
   json.each([&](Json item) {
     JsonObject object(item);
-    HugepageLimit limit;
+    HugepageLimit& limit = limits.emplace_back();  // also a bad one: the rules count positions
     const auto size = object.require("pageSize", "a size such as 2MB");
     bool good = size && size->get(limit.page_size);
     if (good && (limit.page_size.find_first_not_of("0123456789") == 0 ||
@@ -178,9 +178,7 @@ void read_hugepages(Json json, std::vector<HugepageLimit>& limits, Origins& orig
     }
     const auto value = object.require("limit", "a number of bytes");
     good = value && value->get(limit.limit_bytes) && good;
-    if (!good) return;
-    origins["hugepage." + limit.page_size] = {value->field(), value->text(), ""};
-    limits.push_back(std::move(limit));
+    if (good) origins["hugepage." + limit.page_size] = {value->field(), value->text(), ""};
   });
 }
 

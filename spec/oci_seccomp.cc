@@ -31,19 +31,15 @@ void read_arg(Json json, std::vector<SeccompArg>& args) {
 
 void read_rule(Json json, std::vector<SeccompSyscall>& rules) {
   JsonObject object(json);
-  SeccompSyscall rule;
+  SeccompSyscall& rule = rules.emplace_back();  // also a bad one: the rules count positions
   const auto names = object.require("names", "at least one system call");
-  bool good = names && names->get(rule.names);
-  if (good && rule.names.empty()) {
+  if (names && names->get(rule.names) && rule.names.empty())
     names->expected("at least one system call");
-    good = false;
-  }
-  const auto action = object.require("action", "an action such as SCMP_ACT_ALLOW");
-  good = action && read_kept_word(*action, seccomp_action_words, rule.action) && good;
+  if (const auto action = object.require("action", "an action such as SCMP_ACT_ALLOW"))
+    read_kept_word(*action, seccomp_action_words, rule.action);
   object.read("errnoRet", rule.errno_ret);
   object.each("args", [&](Json item) { read_arg(item, rule.args); });
   object.ignore("comment");  // profiles of engines carry it
-  if (good) rules.push_back(std::move(rule));
 }
 
 }  // namespace

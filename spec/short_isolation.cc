@@ -12,44 +12,38 @@ namespace minirun {
 namespace {
 
 /// "0:100000:65536"
-std::optional<IdMapping> parse_mapping(std::string_view text) {
+bool parse_mapping(std::string_view text, IdMapping& mapping) {
   std::array<std::uint64_t, 3> numbers{};
   std::size_t at = 0;
   bool digit = false;
   for (char c : text) {
     if (c >= '0' && c <= '9') {
       numbers[at] = numbers[at] * 10 + static_cast<std::uint64_t>(c - '0');
-      if (numbers[at] > UINT32_MAX) return std::nullopt;
+      if (numbers[at] > UINT32_MAX) return false;
       digit = true;
     } else if (c == ':' && digit && at < 2) {
       ++at;
       digit = false;
     } else {
-      return std::nullopt;
+      return false;
     }
   }
-  if (at != 2 || !digit) return std::nullopt;
-  return IdMapping{static_cast<std::uint32_t>(numbers[0]), static_cast<std::uint32_t>(numbers[1]),
-                   static_cast<std::uint32_t>(numbers[2])};
+  if (at != 2 || !digit) return false;
+  mapping = {static_cast<std::uint32_t>(numbers[0]), static_cast<std::uint32_t>(numbers[1]),
+             static_cast<std::uint32_t>(numbers[2])};
+  return true;
 }
 
 void read_mappings(Json json, std::vector<IdMapping>& mappings) {
   json.each([&](Json item) {
+    IdMapping& mapping = mappings.emplace_back();  // also a bad one: the rules count positions
     if (item.is(Json::Kind::object)) {
       JsonObject object(item);
-      IdMapping mapping;
-      bool good = true;
       for (auto [key, out] : {std::pair{"container", &mapping.container_id},
                               {"host", &mapping.host_id},
-                              {"size", &mapping.size}}) {
-        const auto value = object.require(key, "a number");
-        good = value && value->get(*out) && good;
-      }
-      if (good) mappings.push_back(mapping);
-    } else if (const auto mapping =
-                   item.is(Json::Kind::string) ? parse_mapping(item.text()) : std::nullopt) {
-      mappings.push_back(*mapping);
-    } else {
+                              {"size", &mapping.size}})
+        if (const auto value = object.require(key, "a number")) value->get(*out);
+    } else if (!item.is(Json::Kind::string) || !parse_mapping(item.text(), mapping)) {
       item.expected(
           "\"container:host:size\" or {\"container\": 0, \"host\": 100000, \"size\": 65536}");
     }

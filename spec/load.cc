@@ -1,0 +1,173 @@
+// Owns: reading the bytes, telling the format, calling its reader and the validation.
+// Must not: know a format's properties beyond the ones that tell it.
+#include "spec/load.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+
+#include "base/fd.h"
+#include "spec/json.h"
+#include "spec/oci_reader.h"
+#include "spec/short_reader.h"
+
+namespace minirun {
+namespace {
+
+constexpr std::size_t kMostBytes = JsonLimits{}.bytes;
+
+std::unexpected<Error> too_large(const std::string& name) {
+  return plain_error(name, fmt::format("larger than {} MiB", kMostBytes >> 20));
+}
+
+Result<std::string> read_all(int fd, const std::string& name) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return os_error(name);
+  const bool regular = S_ISREG(info.st_mode);
+  if (regular && static_cast<std::uint64_t>(info.st_size) > kMostBytes) return too_large(name);
+  std::string text;
+  // One byte more than the file has, so that the end is seen by the same read.
+  std::size_t want = regular ? static_cast<std::size_t>(info.st_size) + 1 : 65536;
+  std::size_t used = 0;
+  for (;;) {
+    text.resize(used + want);
+    const ssize_t n = ::read(fd, text.data() + used, want);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return os_error(name);
+    used += static_cast<std::size_t>(n);
+    if (used > kMostBytes) return too_large(name);
+    if (n == 0) break;
+    want = std::max<std::size_t>(want - static_cast<std::size_t>(n), 4096);
+    if (!regular) want = 65536;
+  }
+  text.resize(used);
+  return text;
+}
+
+Result<std::string> working_directory() {
+  char buffer[PATH_MAX];
+  if (!::getcwd(buffer, sizeof buffer)) return os_error("the working directory");
+  return std::string(buffer);
+}
+
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+bool has_line(std::string_view text, std::string_view start) {
+  for (std::size_t at = 0; (at = text.find(start, at)) != text.npos; at += start.size())
+    if (at == 0 || text[at - 1] == '\n') return true;
+  return false;
+}
+
+Format format_of(Json root) {
+  if (root.find("ociVersion")) return Format::oci;
+  if (root.find("apiVersion") || root.find("kind")) return Format::pod;
+  return Format::short_form;
+}
+
+bool looks_like_yaml(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  return first != text.npos && text[first] != '{' && text[first] != '[' &&
+         (has_line(text, "apiVersion:") || has_line(text, "kind:"));
+}
+
+bool is_at_or_below(std::string_view pointer, std::string_view above) {
+  return pointer.starts_with(above) &&
+         (pointer.size() == above.size() || pointer[above.size()] == '/');
+}
+
+/// A value that could not be read is absent from the model, and a rule may complain about that at
+/// the same place, which says nothing new.
+bool is_consequence(const Finding& finding, const Finding& earlier) {
+  return earlier.level == Finding::Level::error &&
+         (is_at_or_below(finding.pointer, earlier.pointer) ||
+          is_at_or_below(earlier.pointer, finding.pointer));
+}
+
+void read_pod(LoadedSpec& loaded, const SpecOptions& options) {
+  loaded.format = Format::pod;
+  if (options.read_pod)
+    loaded.spec = options.read_pod(loaded.text, loaded.base_dir, loaded.findings);
+}
+
+}  // namespace
+
+Format detect_format(std::string_view text) {
+  if (looks_like_yaml(text)) return Format::pod;
+  Findings ignored;
+  const auto document = JsonDocument::parse(text, ignored);
+  return document ? format_of(document->root(ignored)) : Format::short_form;
+}
+
+LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions& options) {
+  LoadedSpec loaded;
+  loaded.text = std::move(text);
+  loaded.base_dir = std::move(base_dir);
+  if (looks_like_yaml(loaded.text)) {
+    read_pod(loaded, options);
+    return loaded;
+  }
+  const auto document = JsonDocument::parse(loaded.text, loaded.findings);
+  if (!document) return loaded;
+  const std::size_t of_parsing = loaded.findings.size();
+  const Json root = document->root(loaded.findings);
+  loaded.format = format_of(root);
+  switch (loaded.format) {
+    case Format::oci:
+      loaded.spec = read_oci(root, loaded.base_dir);
+      break;
+    case Format::short_form:
+      loaded.spec = read_short(root, loaded.base_dir, options);
+      break;
+    case Format::pod:
+      read_pod(loaded, options);
+      return loaded;
+  }
+  const std::size_t of_reading = loaded.findings.size();
+  for (Finding& finding : validate(loaded.spec, loaded.format)) {
+    bool known = false;
+    for (std::size_t i = of_parsing; i < of_reading; ++i)
+      known = known || is_consequence(finding, loaded.findings[i]);
+    if (!known) add_finding(loaded.findings, std::move(finding));
+  }
+  return loaded;
+}
+
+Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options) {
+  if (path == "-") {
+    std::string text = TRY(read_all(STDIN_FILENO, "standard input"));
+    return parse_spec(std::move(text), TRY(working_directory()), options);
+  }
+  const auto absolute = [&](const std::string& directory) -> Result<std::string> {
+    if (directory.starts_with('/')) return directory;
+    return absolute_path(TRY(working_directory()), directory);
+  };
+  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!file) return os_error(path);
+  struct stat info{};
+  if (::fstat(file.get(), &info) != 0) return os_error(path);
+  std::string name = path, base = parent_of(path);
+  if (S_ISDIR(info.st_mode)) {
+    name = absolute_path(path, "config.json");
+    base = path;
+    while (base.size() > 1 && base.ends_with('/')) base.pop_back();
+    file = Fd(::openat(file.get(), "config.json", O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (!file) return os_error(name);
+  }
+  std::string text = TRY(read_all(file.get(), name));
+  return parse_spec(std::move(text), TRY(absolute(base)), options);
+}
+
+std::string to_string(const Finding& finding) {
+  return fmt::format("{}: {}: {}", finding.level == Finding::Level::error ? "error" : "warning",
+                     finding.pointer.empty() ? "(document)" : finding.pointer, finding.message);
+}
+
+}  // namespace minirun
