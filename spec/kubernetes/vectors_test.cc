@@ -9,6 +9,7 @@
 #include "spec/kubernetes/bandwidth.h"
 #include "spec/kubernetes/oci_files.h"
 #include "spec/kubernetes/plan.h"
+#include "spec/kubernetes/pod_reader.h"
 #include "spec/kubernetes/resize.h"
 
 namespace minirun::kubernetes {
@@ -227,6 +228,30 @@ TEST(KubernetesVectors, Pods) {
         EXPECT_FALSE(file.formula.empty() || file.writer.empty()) << name;
     for (const auto& [name, file] : plan->pod_cgroup2)
       EXPECT_FALSE(file.formula.empty() || file.writer.empty()) << name;
+  }
+}
+
+TEST(KubernetesVectors, TheReaderSeesTheSamePods) {
+  for (const json& row : vectors().at("pods")) {
+    SCOPED_TRACE(row.at("id").get<std::string>());
+    // As JSON, as YAML in flow style (a leading comment), and indented.
+    const json& document = row.at("pod");
+    for (const std::string& text :
+         {document.dump(), "# yaml\n" + document.dump(), document.dump(1, '\t')}) {
+      const PodFile file = read_pods(text);
+      ASSERT_FALSE(has_errors(file.findings)) << file.findings.front().message;
+      EXPECT_TRUE(file.findings.empty()) << file.findings.front().message;
+      ASSERT_EQ(file.pods.size(), 1U);
+      PodManifest expected = to_pod(document);
+      PodManifest mine = file.pods.front();
+      EXPECT_EQ(mine.name, "v");
+      EXPECT_EQ(mine.containers.front().pointer, "/spec/containers/0");
+      mine.uid = expected.uid;
+      mine.name = expected.name;
+      for (auto* list : {&mine.containers, &mine.init_containers})
+        for (Container& container : *list) container.pointer.clear();
+      EXPECT_EQ(mine, expected);
+    }
   }
 }
 
