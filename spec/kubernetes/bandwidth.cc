@@ -41,10 +41,11 @@ std::uint64_t cri_burst_bits(Cri cri) {
 }
 
 std::uint64_t own_burst_bits(std::uint64_t rate_bits, std::uint32_t mtu_bytes) {
-  // Half of the 32-bit range, so that the queue behind it still fits the limit.
-  constexpr std::uint64_t most = u32_max / 2 * 8;
-  return std::clamp(rate_bits / 4, std::uint64_t{10} * mtu_bytes * 8,
-                    std::max(most, std::uint64_t{10} * mtu_bytes * 8));
+  // Room for rate * 25 ms in the 32-bit limit; from 1.3 Tbit/s on nothing fits any more.
+  const std::uint64_t queue = std::min(u32_max, rate_bits / 8 / 1'000'000 * latency_usec);
+  const std::uint64_t least = std::uint64_t{10} * mtu_bytes * 8;
+  const std::uint64_t most = std::max(least, std::min(u32_max / 2, u32_max - queue) * 8);
+  return std::clamp(rate_bits / 4, least, most);
 }
 
 Result<TokenBucket> token_bucket(std::uint64_t rate_bits, std::uint64_t burst_bits) {

@@ -21,7 +21,7 @@ namespace minirun::kubernetes {
 struct Planned {
   std::string value;
   std::string formula;  ///< with the numbers put in; empty when the value is copied
-  std::string writer;   ///< "kubelet", "runtime" or "runtime, asked by the kubelet"
+  std::string writer;   ///< "kubelet", "kernel" or "runtime, asked by the kubelet"
   bool operator==(const Planned&) const = default;
 };
 
@@ -35,8 +35,8 @@ struct CgroupPaths {
   bool operator==(const CgroupPaths&) const = default;
 };
 
-/// Paths of one container; pass "crio-conmon"-free plain ids. `uid` dashes become underscores
-/// for systemd, which reads a dash as a level.
+/// Paths of one container. `uid` must be a safe directory name (the reader checks it); its dashes
+/// become underscores for systemd, which reads a dash as a level.
 [[nodiscard]] CgroupPaths cgroup_paths(QosClass qos, std::string_view uid,
                                        std::string_view container_id, CgroupDriver driver, Cri cri);
 
