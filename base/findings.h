@@ -13,6 +13,8 @@ struct Finding {
   Level level = Level::error;
   std::string pointer;
   std::string message;  ///< one sentence without a final stop: the value, what was expected
+  int line = 0;         ///< in the document, from 1; 0 when the format's reader has no positions
+  int column = 0;       ///< from 1, in bytes
 
   bool operator==(const Finding&) const = default;
 };

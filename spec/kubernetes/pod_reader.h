@@ -1,0 +1,24 @@
+// Owns: reading Pod manifests, YAML or JSON, into PodManifest, with all findings at once.
+// Must not: compute amounts beyond what a check needs; plan.h does.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "base/findings.h"
+#include "spec/kubernetes/pod.h"
+
+namespace minirun::kubernetes {
+
+struct PodFile {
+  /// One per Pod of the file, in its order, also the items of a List. Use them only when
+  /// findings have no error. A pod whose manifest has no uid has an empty one.
+  std::vector<PodManifest> pods;
+  Findings findings;  ///< in the order of the lines, with pointer, line and column
+};
+
+/// Reads every document of a file. Unknown properties are warnings; a known one with a bad value
+/// is an error. Limits: see document.h.
+[[nodiscard]] PodFile read_pods(std::string_view text);
+
+}  // namespace minirun::kubernetes
