@@ -42,12 +42,20 @@ bool has_word(std::string_view text, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+// The names among `controllers` that the list `offered` lacks.
+std::string lacking(std::string_view offered, const std::vector<std::string>& controllers) {
+  std::string names;
+  for (const std::string& name : controllers)
+    if (!has_word(offered, name)) names += (names.empty() ? "" : ", ") + name;
+  return names;
+}
+
 // Why a write into `ancestor`/cgroup.subtree_control was refused, in words.
 Error explain_enable(const Error& error, int ancestor, const std::string& path,
                      const std::vector<std::string>& controllers) {
   Error explained = error;
   explained.object = path + "/cgroup.subtree_control";
-  const std::string names = fmt::format("{}", fmt::join(controllers, ", "));
+  std::string names = fmt::format("{}", fmt::join(controllers, ", "));
   if (error.errnum == EBUSY) {
     std::string who = "processes";
     if (const auto text = read_beneath(ancestor, "cgroup.procs")) {
@@ -65,6 +73,8 @@ Error explain_enable(const Error& error, int ancestor, const std::string& path,
         "another cgroupsPath",
         names, who);
   } else if (error.errnum == ENOENT) {
+    if (const auto offered = read_beneath(ancestor, "cgroup.controllers"))
+      names = lacking(*offered, controllers);
     explained.detail = fmt::format(
         "cannot enable {}: not delegated, the cgroup above {} lacks it in its "
         "cgroup.subtree_control; with systemd set Delegate=yes",
@@ -223,14 +233,18 @@ struct CgroupMaker {
         continue;
       if (!parent) return std::unexpected(parent.error());
       const bool made = ::mkdirat(parent->get(), names.back().c_str(), kMode) == 0;
-      if (!made && again && (errno == ENOENT || errno == ENODEV)) continue;
-      if (!made && errno != EEXIST) return os_error(cgroup.path_, "cannot make the cgroup");
+      const int errnum = made ? 0 : errno;
+      if (again && (errnum == ENOENT || errnum == ENODEV)) continue;
+      if (!made && errnum != EEXIST)
+        return os_error(errnum, cgroup.path_, "cannot make the cgroup");
       if (made) cgroup.made_.push_back(join(names, names.size()));
-      cgroup.leaf_ =
-          CgroupFd(open_beneath(parent->get(), names.back().c_str(), O_RDONLY | O_DIRECTORY));
+      const int fd = open_beneath(parent->get(), names.back().c_str(), O_RDONLY | O_DIRECTORY);
+      const int open_errno = fd < 0 ? errno : 0;
+      cgroup.leaf_ = CgroupFd(fd);
       if (cgroup.leaf_) return !made;
-      if (errno == ENOENT && again) continue;
-      return os_error(cgroup.path_, errno == ENOTDIR ? "is the name of a control file" : "");
+      if (open_errno == ENOENT && again) continue;
+      return os_error(open_errno, cgroup.path_,
+                      open_errno == ENOTDIR ? "is the name of a control file" : "");
     }
   }
 
@@ -282,7 +296,7 @@ Cgroup::Cgroup(Cgroup&& other) noexcept
 
 Cgroup& Cgroup::operator=(Cgroup&& other) noexcept {
   if (this != &other) {
-    (void)remove();
+    [[maybe_unused]] const Status removed = remove();  // nobody left to hear of it
     mount_ = std::move(other.mount_);
     leaf_ = std::move(other.leaf_);
     path_ = std::move(other.path_);
@@ -332,6 +346,22 @@ Status update_cgroup(const CgroupPlan& plan, const CgroupFacts& facts) {
   if (Status enabled = enable_controllers(mount, leaf, names, plan.controllers); !enabled)
     return enabled;
   return write_values(leaf, plan);
+}
+
+Status delegate_cgroup(const CgroupFd& cgroup, uid_t uid, gid_t gid) {
+  if (::fchown(cgroup.get(), uid, gid) != 0) return os_error("cgroup directory", "chown");
+  std::string files = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+  const Fd list(::open("/sys/kernel/cgroup/delegate", O_RDONLY | O_CLOEXEC));
+  if (list) files = TRY(read_all(list.get(), "/sys/kernel/cgroup/delegate"));
+  for (std::string_view line : split(files, '\n')) {
+    const std::string name(line);
+    // The list is of all controllers, also of those that are not enabled here.
+    if (name.empty() || name.find('/') != std::string::npos) continue;
+    if (::fchownat(cgroup.get(), name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0 &&
+        errno != ENOENT)
+      return os_error(name, "chown");
+  }
+  return {};
 }
 
 }  // namespace minirun

@@ -2,7 +2,8 @@
 // Must not: decide anything; what cannot be done as planned is an error.
 #pragma once
 
-#include <cstddef>
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -55,5 +56,11 @@ class Cgroup {
 /// enables the controllers that it did not have. Devices: see replace_device_filter.
 /// Stops at the first error; values before it stay.
 [[nodiscard]] Status update_cgroup(const CgroupPlan& plan, const CgroupFacts& facts);
+
+/// Gives the directory and the files of /sys/kernel/cgroup/delegate (cgroup.procs and its like,
+/// never a limit) to the container's root, by ids of this user namespace. Only for a container
+/// with its own cgroup namespace and a writable cgroup mount (OCI config-linux.md, "Cgroup
+/// ownership"). Errors: EPERM.
+[[nodiscard]] Status delegate_cgroup(const CgroupFd& cgroup, uid_t uid, gid_t gid);
 
 }  // namespace minirun

@@ -26,7 +26,8 @@ using Clock = std::chrono::steady_clock;
 Result<std::string> relative(std::string_view path) {
   std::string below;
   for (std::string_view name : split(path, '/')) {
-    if (name.empty()) continue;
+    if (name == "..") return os_error(EXDEV, std::string(path), "contains \"..\"");
+    if (name.empty() || name == ".") continue;
     if (!below.empty()) below += '/';
     below += name;
   }
@@ -86,6 +87,7 @@ Result<std::vector<std::string>> children(int cgroup) {
     return os_error("cgroup directory");
   }
   std::vector<std::string> names;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
   while (const dirent* entry = ::readdir(directory)) {
     const std::string_view name = entry->d_name;
     if (entry->d_type == DT_DIR && name != "." && name != "..") names.emplace_back(name);
@@ -171,7 +173,9 @@ Status set_frozen(const CgroupFd& cgroup, bool frozen, std::chrono::milliseconds
       [frozen](const CgroupEvents& now) { return now.frozen == frozen; }, Clock::now() + patience);
   if (reached && *reached) return {};
   // Never leave it half frozen behind an error.
-  if (frozen) (void)write_beneath(cgroup.get(), "cgroup.freeze", "0");
+  if (frozen)
+    if (const Status thawed = write_beneath(cgroup.get(), "cgroup.freeze", "0"); !thawed)
+      return thawed;
   if (!reached) return std::unexpected(reached.error());
   return os_error(
       ETIMEDOUT, "cgroup.freeze",
@@ -206,6 +210,17 @@ Result<CgroupFd> open_cgroup(const CgroupFacts& facts, std::string_view path) {
   CgroupFd cgroup(open_beneath(mount.get(), below.c_str(), O_RDONLY | O_DIRECTORY));
   if (!cgroup) return os_error(std::string(path));
   return cgroup;
+}
+
+Result<CgroupFd> open_sub_cgroup(const CgroupFd& cgroup, std::string_view path) {
+  std::string below = ".";
+  for (std::string_view name : split(path, '/')) {
+    if (name == "..") return os_error(EXDEV, std::string(path), "contains \"..\"");
+    if (!name.empty()) below.append("/").append(name);
+  }
+  CgroupFd sub(open_beneath(cgroup.get(), below.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!sub) return os_error(std::string(path));
+  return sub;
 }
 
 Result<CgroupEvents> read_cgroup_events(const CgroupFd& cgroup) {

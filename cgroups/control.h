@@ -34,6 +34,10 @@ struct CgroupEvents {
 /// Errors: ENOENT, or EXDEV for a path that leaves the mount.
 [[nodiscard]] Result<CgroupFd> open_cgroup(const CgroupFacts& facts, std::string_view path);
 
+/// A cgroup below `cgroup`, for `exec --cgroup`; "" and "/" are the cgroup itself, ".." is refused
+/// even where it would stay inside.
+[[nodiscard]] Result<CgroupFd> open_sub_cgroup(const CgroupFd& cgroup, std::string_view path);
+
 [[nodiscard]] Result<CgroupEvents> read_cgroup_events(const CgroupFd& cgroup);
 
 /// SIGKILL to every process in it and below it at once, also frozen ones and those being forked

@@ -11,8 +11,9 @@ namespace minirun {
 namespace {
 
 bool is_number(std::string_view text, unsigned& number) {
-  const auto end = text.data() + text.size();
-  const auto [at, ec] = std::from_chars(text.data(), end, number);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [at, ec] = std::from_chars(begin, end, number);
   return ec == std::errc{} && at == end;
 }
 

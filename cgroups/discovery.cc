@@ -169,8 +169,9 @@ std::vector<CgroupMembership> parse_proc_cgroup(std::string_view text) {
     const std::size_t second = line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
     CgroupMembership membership;
-    const auto number = std::from_chars(line.data(), line.data() + first, membership.hierarchy);
-    if (number.ec != std::errc{} || number.ptr != line.data() + first) continue;
+    const char* const begin = line.data();
+    const auto number = std::from_chars(begin, begin + first, membership.hierarchy);
+    if (number.ec != std::errc{} || number.ptr != begin + first) continue;
     for (std::string_view name : split(line.substr(first + 1, second - first - 1), ','))
       membership.controllers.emplace_back(name);
     membership.path = line.substr(second + 1);

@@ -17,9 +17,9 @@ bool is_set(PlanContext& context, std::string_view key, const std::optional<std:
   return *value == -1 || *value > 0;
 }
 
-void write_swap(PlanContext& context, std::string value, std::string formula) {
+void write_swap(PlanContext& context, std::string value, std::string_view formula) {
   CgroupWrite& write = context.write("memory.swap", "memory.swap.max", std::move(value),
-                                     "memory.memsw.limit_in_bytes", std::move(formula));
+                                     "memory.memsw.limit_in_bytes", formula);
   // A kernel without swap accounting has no such file, and then nothing can be swapped out.
   if (write.value == "0" || write.value == "max") write.if_absent = IfAbsent::skip;
 }

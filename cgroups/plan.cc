@@ -96,7 +96,7 @@ void collect_controllers(CgroupPlan& plan, const HostFacts& host, bool account) 
 }  // namespace
 
 CgroupWrite& PlanContext::write(std::string_view key, std::string_view file, std::string value,
-                                std::string_view v1_name, std::string formula) {
+                                std::string_view v1_name, std::string_view formula) {
   CgroupWrite write;
   write.controller = file.substr(0, file.find('.'));
   write.file = file;
@@ -106,7 +106,7 @@ CgroupWrite& PlanContext::write(std::string_view key, std::string_view file, std
   const auto origin = spec.origins.find(std::string(key));
   if (origin != spec.origins.end() && !origin->second.formula.empty())
     write.formula = origin->second.formula;
-  if (!formula.empty()) write.formula += (write.formula.empty() ? "" : "; ") + formula;
+  if (!formula.empty()) write.formula.append(write.formula.empty() ? "" : "; ").append(formula);
   return plan.writes.emplace_back(std::move(write));
 }
 

@@ -20,7 +20,7 @@ struct PlanContext {
 
   /// Appends a write for the OCI field `key` ("memory.limit") and returns it for more details.
   CgroupWrite& write(std::string_view key, std::string_view file, std::string value,
-                     std::string_view v1_name, std::string formula = {});
+                     std::string_view v1_name, std::string_view formula = {});
   void error(std::string_view key, std::string message);
   void warn(std::string_view key, std::string message);
   /// False, with an error, when the kernel is known to be older than `major`.`minor`.
