@@ -1,5 +1,6 @@
-// Owns: the conversation with libseccomp; no other file includes its header.
-// Must not: load a filter, read files, or ask the running kernel what it knows.
+// Owns: the conversation with libseccomp, whose tables of names and numbers are used; no other file
+// of the program includes its header. Must not: load a filter or ask the running kernel what it
+// knows.
 #include "security/seccomp.h"
 
 #include <fmt/format.h>
@@ -7,288 +8,182 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "base/fd.h"
-#include "security/seccomp_dispatch.h"
+#include "security/seccomp_bpf.h"
 #include "security/seccomp_profile.h"
+#include "security/seccomp_syscalls.h"
 
 namespace minirun {
 namespace {
 
-using seccomp::ArchitecturePart;
-using seccomp::Condition;
-using seccomp::MultiplexedCall;
+using seccomp::Choice;
+using seccomp::Decision;
 using seccomp::Operator;
 using seccomp::Profile;
 using seccomp::Rule;
 
-struct Release {
-  void operator()(void* context) const { seccomp_release(context); }
-};
-using Context = std::unique_ptr<void, Release>;
-
-/// libseccomp probes the kernel for what it may accept; level 6 (TSYNC with a listener, Linux 5.7)
-/// is all that there is, so a program does not depend on the machine that compiled it.
-constexpr unsigned api_level = 6;
 constexpr std::uint32_t x32_bit = 0x40000000;
 /// Numbers from 424 are shared by all architectures; x32's own ones begin above this.
 constexpr std::uint32_t last_shared_number = 511;
+/// ptrace(2) skips a system call by this number, and seccomp sees it. Not an x32 call.
+constexpr std::uint32_t skipped_number = 0xffffffff;
 
-/// A rule for one system call that libseccomp knows; `number` is native, or its pseudo number.
-struct NumberedRule {
-  int number = 0;
-  const std::string* name = nullptr;
-  const Rule* rule = nullptr;
+/// Only what this machine can execute is worth code: a system call of anything else cannot happen.
+struct Target {
+  std::string_view oci_name;
+  std::uint32_t token;  ///< of libseccomp
+  std::uint32_t audit_arch;
+  std::uint32_t first;  ///< least number of its own
+  std::uint32_t last;   ///< greatest number that a newer system call may get
+};
+constexpr Target targets[] = {
+#if defined(__x86_64__)
+    {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64, AUDIT_ARCH_X86_64, 0, x32_bit - 1},
+    {"SCMP_ARCH_X86", SCMP_ARCH_X86, AUDIT_ARCH_I386, 0, x32_bit - 1},
+    {"SCMP_ARCH_X32", SCMP_ARCH_X32, AUDIT_ARCH_X86_64, x32_bit, x32_bit | last_shared_number},
+#elif defined(__aarch64__)
+    {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64, AUDIT_ARCH_AARCH64, 0, x32_bit - 1},
+    {"SCMP_ARCH_ARM", SCMP_ARCH_ARM, AUDIT_ARCH_ARM, 0, 0xeffff},  // __ARM_NR_BASE is 0xf0000
+#else
+#error "which architectures can this one execute?"
+#endif
 };
 
-/// The profile with its names resolved: the same for every architecture.
-struct Resolved {
-  std::vector<NumberedRule> rules;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> newer;  ///< shared number, action
-  std::vector<MultiplexedCall> opened_in_part;                 ///< let through under a condition
-  std::vector<MultiplexedCall> settled;                        ///< decided without one
-  std::vector<std::uint32_t> named_multiplexers;               ///< socketcall or ipc themselves
-  std::vector<std::string> warnings;
-};
+/// The rules of one system call name, in the profile's order.
+using RulesByName = std::map<std::string_view, std::vector<Choice>>;
 
-bool contains(const auto& range, const auto& value) {
-  return std::ranges::find(range, value) != range.end();
-}
-
-/// libseccomp returns a negative errno.
-std::unexpected<Error> library_error(int code, std::string object, std::string detail) {
-  return os_error(-code, std::move(object), "libseccomp: " + std::move(detail));
-}
-
-std::uint32_t token_of(std::string_view oci_name) {
-  std::string name{oci_name.substr(std::string_view("SCMP_ARCH_").size())};
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return seccomp_arch_resolve_name(name.c_str());
-}
-
-scmp_arg_cmp to_library(const Condition& condition) {
-  scmp_arg_cmp out{condition.argument, SCMP_CMP_EQ, condition.value, 0};
-  switch (condition.op) {
-    case Operator::ne:
-      out.op = SCMP_CMP_NE;
-      break;
-    case Operator::lt:
-      out.op = SCMP_CMP_LT;
-      break;
-    case Operator::le:
-      out.op = SCMP_CMP_LE;
-      break;
-    case Operator::eq:
-      out.op = SCMP_CMP_EQ;
-      break;
-    case Operator::ge:
-      out.op = SCMP_CMP_GE;
-      break;
-    case Operator::gt:
-      out.op = SCMP_CMP_GT;
-      break;
-    case Operator::masked_eq:
-      out.op = SCMP_CMP_MASKED_EQ;
-      out.datum_b = condition.value_two;
-      break;
-  }
+RulesByName by_name(const Profile& profile) {
+  RulesByName out;
+  for (const Rule& rule : profile.rules)
+    for (const std::string& name : rule.names) {
+      std::vector<Choice>& choices = out[name];
+      if (rule.conditions.empty()) choices.clear();  // it wins: see read_profile()
+      if (choices.empty() || !choices.back().conditions.empty())
+        choices.push_back({rule.conditions, rule.action});
+    }
   return out;
 }
 
-/// A name that libseccomp does not know: the dispatcher's to decide, or nobody's.
-Status add_unknown(Resolved& resolved, const Profile& profile, const Rule& rule,
-                   const std::string& name) {
-  const std::optional<std::uint32_t> number = seccomp::newer_syscall_number(name);
-  if (number && rule.conditions.empty()) {
-    const std::pair<std::uint32_t, std::uint32_t> decision{*number, rule.action};
-    if (!contains(resolved.newer, decision)) resolved.newer.push_back(decision);
-    return {};
-  }
-  const std::string reason = number
-                                 ? fmt::format("conditions on {} need a newer libseccomp than {}",
-                                               name, libseccomp_version())
-                                 : fmt::format("unknown system call \"{}\"", name);
-  if (seccomp::is_relied_on(rule.action)) return plain_error(rule.field, reason);
-  const bool open =
-      seccomp::is_permissive(profile.default_action) && !seccomp::is_permissive(rule.action);
-  resolved.warnings.push_back(fmt::format("{}: {}: the rule is skipped{}", rule.field, reason,
-                                          open ? ", so the call is NOT refused" : ""));
-  return {};
+bool is_known(const std::string& name) {
+  return seccomp_syscall_resolve_name(name.c_str()) != __NR_SCMP_ERROR ||
+         seccomp::newer_syscall_number(name);
 }
 
-/// libseccomp turns `socket if family is 2` into the same and socketcall(SYS_SOCKET) of any family,
-/// because it cannot see the family there: AF_ALG would be one int 0x80 away. Here is noted what
-/// has to be taken back.
-void note_multiplexed(Resolved& resolved, const Rule& rule, std::string_view name) {
-  if (name == "socketcall") resolved.named_multiplexers.push_back(seccomp::socketcall_number);
-  if (name == "ipc") resolved.named_multiplexers.push_back(seccomp::ipc_number);
-  const std::optional<MultiplexedCall> call = seccomp::multiplexed_call(name);
-  if (!call) return;
-  if (rule.conditions.empty())
-    resolved.settled.push_back(*call);
-  else if (seccomp::is_permissive(rule.action))
-    resolved.opened_in_part.push_back(*call);
-}
-
-/// A profile that says what the multiplexer itself gets is taken at its word, and one that lets
-/// everything through by default is left with libseccomp's reading, which refuses too much.
-std::vector<MultiplexedCall> refused_calls(const Resolved& resolved, const Profile& profile) {
-  std::vector<MultiplexedCall> refused;
-  if (seccomp::is_permissive(profile.default_action)) return refused;
-  for (const MultiplexedCall& call : resolved.opened_in_part)
-    if (!contains(resolved.named_multiplexers, call.number) && !contains(resolved.settled, call) &&
-        !contains(refused, call))
-      refused.push_back(call);
-  return refused;
-}
-
-Result<Resolved> resolve(const Profile& profile) {
-  Resolved resolved;
+/// Names that nobody knows: skipped, unless the author counts on the rule.
+Status check_names(const Profile& profile, std::vector<std::string>& warnings) {
   for (const Rule& rule : profile.rules)
     for (const std::string& name : rule.names) {
-      const int number = seccomp_syscall_resolve_name(name.c_str());
-      if (number == __NR_SCMP_ERROR) {
-        TRY(add_unknown(resolved, profile, rule, name));
-        continue;
-      }
-      note_multiplexed(resolved, rule, name);
-      resolved.rules.push_back({number, &name, &rule});
+      if (is_known(name)) continue;
+      const std::string reason = fmt::format("unknown system call \"{}\"", name);
+      if (seccomp::is_relied_on(rule.action)) return plain_error(rule.field, reason);
+      const bool open =
+          seccomp::is_permissive(profile.default_action) && !seccomp::is_permissive(rule.action);
+      warnings.push_back(fmt::format("{}: {}: the rule is skipped{}", rule.field, reason,
+                                     open ? ", so the call is NOT refused" : ""));
     }
-  // libseccomp keeps a list sorted by number, and walks it to insert: from the top down it is a
-  // quarter faster (2.7 instead of 3.4 ms). Rules for one call keep their order.
-  std::ranges::stable_sort(resolved.rules, std::ranges::greater{}, &NumberedRule::number);
-  return resolved;
+  return {};
 }
 
-Status add_rule(void* context, const NumberedRule& numbered) {
-  std::vector<scmp_arg_cmp> conditions;
-  for (const Condition& condition : numbered.rule->conditions)
-    conditions.push_back(to_library(condition));
-  const int added =
-      seccomp_rule_add_array(context, numbered.rule->action, numbered.number,
-                             static_cast<unsigned>(conditions.size()), conditions.data());
-  if (added == -EEXIST)
-    return plain_error(numbered.rule->field,
-                       fmt::format("{} already has another action for this", *numbered.name));
-  if (added != 0)
-    return library_error(added, numbered.rule->field, fmt::format("rule for {}", *numbered.name));
-  return {};
+/// The number of a name on one architecture; libseccomp gives negative ones to what is not there.
+std::optional<std::uint32_t> number_of(std::string_view name, const Target& target) {
+  if (target.token == SCMP_ARCH_X86)
+    if (const auto call = seccomp::multiplexed_call(name)) return call->direct;
+  const int number = seccomp_syscall_resolve_name_arch(target.token, std::string(name).c_str());
+  if (number >= 0) return static_cast<std::uint32_t>(number);
+  if (number != __NR_SCMP_ERROR) return std::nullopt;
+  const auto newer = seccomp::newer_syscall_number(name);
+  return newer ? std::optional{target.first | *newer} : std::nullopt;
 }
 
 /// The newest number, within those that all architectures share, that libseccomp has a name for.
-std::optional<std::uint32_t> newest_known(std::uint32_t token, std::uint32_t base) {
+std::uint32_t newest_known(const Target& target) {
   for (std::uint32_t number = last_shared_number; number > 0; --number) {
     const std::unique_ptr<char, decltype(&std::free)> name(
-        seccomp_syscall_resolve_num_arch(token, static_cast<int>(base | number)), &std::free);
-    if (name) return base | number;
+        seccomp_syscall_resolve_num_arch(target.token, static_cast<int>(target.first | number)),
+        &std::free);
+    if (name) return target.first | number;
   }
-  return std::nullopt;
+  return target.first;
 }
 
 /// ENOSYS for what did not exist when libseccomp was made, instead of an errno that libc takes for
 /// an answer. Only for an ERRNO default: whoever asks for a kill or a trap by default gets it.
-std::optional<std::uint32_t> newer_action(std::uint32_t default_action) {
-  if ((default_action & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_ERRNO) return std::nullopt;
+std::uint32_t newer_action(std::uint32_t default_action) {
+  if ((default_action & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_ERRNO) return default_action;
   return SECCOMP_RET_ERRNO | std::uint32_t{ENOSYS};
 }
 
-/// libseccomp 2.5 exports to a descriptor only.
-Result<std::vector<std::uint64_t>> export_program(void* context) {
-  const Fd memory{::memfd_create("minirun-seccomp", MFD_CLOEXEC)};
-  if (!memory) return os_error("seccomp", "memfd_create");
-  if (const int code = seccomp_export_bpf(context, memory.get()); code != 0)
-    return library_error(code, "seccomp", "export");
-  struct stat facts{};
-  if (::fstat(memory.get(), &facts) != 0) return os_error("seccomp", "fstat");
-  const auto bytes = static_cast<std::size_t>(facts.st_size);
-  std::vector<std::uint64_t> program(bytes / sizeof(sock_filter));
-  if (::pread(memory.get(), program.data(), bytes, 0) != static_cast<ssize_t>(bytes))
-    return os_error("seccomp", "pread");
-  return program;
+/// socketcall and ipc hide the arguments behind a pointer, so conditions of `socket` cannot be
+/// checked there: the call gets the most careful of the answers, the default or else the first rule
+/// that does not let it through. AF_ALG would be one int 0x80 away otherwise.
+std::uint32_t careful_action(const std::vector<Choice>& choices, std::uint32_t default_action) {
+  if (choices.front().conditions.empty()) return choices.front().action;
+  if (!seccomp::is_permissive(default_action)) return default_action;
+  for (const Choice& choice : choices)
+    if (!seccomp::is_permissive(choice.action)) return choice.action;
+  return default_action;
 }
 
-Status set_attributes(void* context) {
-  // no_new_privs is a step of its own (NNP 0). A binary tree over the numbers instead of a chain
-  // (OPTIMIZE 2): an uncached call costs some ten comparisons, not hundreds.
-  const std::pair<scmp_filter_attr, std::uint32_t> attributes[] = {
-      {SCMP_FLTATR_CTL_NNP, 0},
-      {SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS},
-      {SCMP_FLTATR_CTL_OPTIMIZE, 2}};
-  for (const auto& [attribute, value] : attributes)
-    if (const int code = seccomp_attr_set(context, attribute, value); code != 0)
-      return library_error(code, "seccomp", "attribute");
-  return {};
-}
-
-/// A context for one architecture; nullopt when this libseccomp cannot make one: -EINVAL for an
-/// architecture that it does not know, -EDOM for one of the other byte order.
-Result<std::optional<Context>> make_context(const Profile& profile, std::uint32_t token) {
-  Context context{seccomp_init(profile.default_action)};
-  if (!context) return plain_error("linux.seccomp.defaultAction", "libseccomp refuses it");
-  TRY(set_attributes(context.get()));
-  if (token == seccomp_arch_native()) return context;
-  const int added = token == 0 ? -EINVAL : seccomp_arch_add(context.get(), token);
-  if (added == -EINVAL || added == -EDOM) return std::nullopt;
-  if (added != 0) return library_error(added, "linux.seccomp.architectures", "add");
-  if (const int code = seccomp_arch_remove(context.get(), seccomp_arch_native()); code != 0)
-    return library_error(code, "linux.seccomp.architectures", "remove");
-  return context;
-}
-
-ArchitecturePart make_part(const Resolved& resolved, const Profile& profile, std::uint32_t token) {
-  ArchitecturePart part;
-  const bool x32 = token == SCMP_ARCH_X32;
-  part.audit_arch = x32 ? SCMP_ARCH_X86_64 : token;
-  part.first = x32 ? x32_bit : 0;
-  if (token == SCMP_ARCH_X86) part.refused = refused_calls(resolved, profile);
-  part.refuse_action = profile.default_action;
-  const std::optional<std::uint32_t> newest = newest_known(token, part.first);
-  if (!newest) return part;  // MIPS counts from 4000, 5000, 6000
-  part.newest = *newest;
-  part.newer_last = x32                      ? x32_bit | last_shared_number
-                    : token == SCMP_ARCH_ARM ? 0xeffffU  // __ARM_NR_BASE is 0xf0000
-                                             : x32_bit - 1;
-  part.newer_action = newer_action(profile.default_action);
-  for (const auto& [number, action] : resolved.newer)
-    part.newer.emplace_back(part.first | number, action);
-  return part;
-}
-
-/// One program for each architecture: libseccomp's effort grows with the square of the number of
-/// instructions. 6 ms instead of 28 for the default profile and three architectures.
-Result<std::vector<ArchitecturePart>> make_parts(Resolved& resolved, const Profile& profile) {
-  std::vector<std::pair<std::string, std::uint32_t>> wanted{{"", seccomp_arch_native()}};
-  for (const std::string& name : profile.architectures) wanted.emplace_back(name, token_of(name));
-  std::vector<std::uint32_t> done;
-  std::vector<ArchitecturePart> parts;
-  for (const auto& [name, token] : wanted) {
-    if (contains(done, token)) continue;
-    const std::optional<Context> context = TRY(make_context(profile, token));
-    if (!context) {
-      resolved.warnings.push_back(
-          fmt::format("linux.seccomp.architectures: libseccomp {} cannot add {} here; its system "
-                      "calls are killed",
-                      libseccomp_version(), name));
-      continue;
-    }
-    done.push_back(token);
-    for (const NumberedRule& rule : resolved.rules) TRY(add_rule(context->get(), rule));
-    parts.push_back(make_part(resolved, profile, token));
-    parts.back().body = TRY(export_program(context->get()));
+/// What a multiplexer of 32-bit x86 gets: rules for its own name come first.
+Decision multiplexer(const RulesByName& rules, std::string_view name, std::uint32_t number,
+                     std::uint32_t default_action) {
+  Decision decision{{}, default_action};
+  if (const auto own = rules.find(name); own != rules.end()) decision.choices = own->second;
+  for (const auto& [call_name, choices] : rules) {
+    const auto call = seccomp::multiplexed_call(call_name);
+    if (!call || call->number != number) continue;
+    // ipc takes the call from the lower 16 bits, a version from the upper ones (ipc/syscall.c).
+    const std::uint64_t mask = number == seccomp::ipc_number ? 0xffff : 0xffffffff;
+    decision.choices.push_back(
+        {{{0, Operator::masked_eq, mask, call->call}}, careful_action(choices, default_action)});
   }
-  return parts;
+  return decision;
+}
+
+void fill(std::map<std::uint32_t, Decision>& table, const Target& target, const RulesByName& rules,
+          std::uint32_t default_action) {
+  table[target.first] = {{}, default_action};
+  table[newest_known(target) + 1] = {{}, newer_action(default_action)};
+  table[target.last + 1] = {{}, default_action};
+  for (const auto& [name, choices] : rules)
+    if (const auto number = number_of(name, target))
+      seccomp::decide(table, *number, {choices, default_action});
+  if (target.token != SCMP_ARCH_X86) return;
+  for (const auto& [name, number] :
+       {std::pair<std::string_view, std::uint32_t>{"socketcall", seccomp::socketcall_number},
+        {"ipc", seccomp::ipc_number}})
+    seccomp::decide(table, number, multiplexer(rules, name, number, default_action));
+}
+
+std::vector<seccomp::Architecture> architectures(const Profile& profile) {
+  const RulesByName rules = by_name(profile);
+  std::vector<seccomp::Architecture> out;
+  for (const Target& target : targets) {
+    const bool native = &target == &targets[0];
+    const bool listed =
+        std::ranges::find(profile.architectures, target.oci_name) != profile.architectures.end();
+    auto same = std::ranges::find(out, target.audit_arch, &seccomp::Architecture::audit_arch);
+    if (native || (listed && same == out.end())) {
+      out.push_back({target.audit_arch, {}});
+      same = std::prev(out.end());
+    }
+    if (native || listed) {
+      fill(same->table, target, rules, profile.default_action);
+    } else if (same != out.end()) {  // x32 beside x86_64
+      same->table[target.first] = {{}, SECCOMP_RET_KILL_PROCESS};
+    }
+    if (native) seccomp::decide(same->table, skipped_number, {{}, profile.default_action});
+  }
+  return out;
 }
 
 }  // namespace
@@ -300,20 +195,16 @@ std::string libseccomp_version() {
 
 Result<SeccompProgram> compile_seccomp(const Seccomp& seccomp) {
   const Profile profile = TRY(seccomp::read_profile(seccomp));
-  if (const int code = seccomp_api_set(api_level); code != 0)
-    return library_error(code, "seccomp", "api level");
-  Resolved resolved = TRY(resolve(profile));
   SeccompProgram program;
   program.flags = profile.flags;
   program.notify = profile.notify;
-  program.filter = seccomp::join(TRY(make_parts(resolved, profile)));
+  program.warnings = profile.warnings;
+  TRY(check_names(profile, program.warnings));
+  program.filter = seccomp::make_program(architectures(profile));
   if (program.filter.size() > BPF_MAXINSNS)
     return plain_error("linux.seccomp",
                        fmt::format("the profile needs {} instructions, the kernel takes {}",
                                    program.filter.size(), BPF_MAXINSNS));
-  program.warnings = profile.warnings;
-  program.warnings.insert(program.warnings.end(), resolved.warnings.begin(),
-                          resolved.warnings.end());
   return program;
 }
 

@@ -32,7 +32,10 @@ Seccomp small_profile(std::uint32_t errno_ret = 1) {
 class SeccompCache : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "minirun-cache-XXXXXX").string();
+    // ext4 writes to the disk when a rename replaces a file: 4 s instead of 0.1 s for these tests.
+    const fs::path base =
+        ::access("/dev/shm", W_OK) == 0 ? fs::path("/dev/shm") : fs::temp_directory_path();
+    std::string pattern = (base / "minirun-cache-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     path_ = pattern;
     root_ = DirFd{::open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};

@@ -114,6 +114,11 @@ Status add_rules(Profile& profile, const SeccompSyscall& syscall, std::string fi
   for (std::size_t i = 0; i < syscall.args.size(); ++i)
     conditions.push_back(
         TRY(read_condition(syscall.args[i], fmt::format("{}.args[{}]", field, i))));
+  for (std::size_t i = 0; i < conditions.size(); ++i)
+    if (conditions[i].op == Operator::masked_eq &&
+        (conditions[i].value_two & ~conditions[i].value) != 0)
+      profile.warnings.push_back(
+          fmt::format("{}.args[{}]: bits of valueTwo outside of the mask are ignored", field, i));
   if (action == SECCOMP_RET_USER_NOTIF) {
     TRY(check_notify(syscall, field));
     profile.notify = true;
