@@ -46,7 +46,7 @@ struct MemoryStats {
     std::string_view source;
   };
   [[nodiscard]] Peak highest() const {
-    return peak ? Peak{*peak, "memory.peak"} : Peak{current, "memory.current"};
+    return {peak.value_or(current), peak.has_value() ? "memory.peak" : "memory.current"};
   }
 };
 
