@@ -45,9 +45,7 @@ struct MemoryStats {
     std::uint64_t bytes;
     std::string_view source;
   };
-  [[nodiscard]] Peak highest() const {
-    return {peak.value_or(current), peak.has_value() ? "memory.peak" : "memory.current"};
-  }
+  [[nodiscard]] Peak highest() const;
 };
 
 struct PidsStats {
