@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <charconv>
 #include <functional>
+#include <limits>
 
 #include "cgroups/files.h"
 
@@ -165,6 +166,21 @@ Status survivors(const CgroupFd& cgroup, const std::string& name, int errnum) {
   return os_error(errnum, name, "cannot be removed");
 }
 
+// True when nothing lives any more. `patience` is for a wait in which nobody dies: on a starved
+// machine hundreds of killed processes take longer than that to go, but they do go.
+Result<bool> wait_while_dying(const EventsFile& events, const CgroupFd& cgroup,
+                              std::chrono::milliseconds patience) {
+  constexpr int kRoundsMax = 5;
+  std::size_t alive = std::numeric_limits<std::size_t>::max();
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (TRY(events.wait(is_empty, Clock::now() + patience))) return true;
+    const std::size_t now = TRY(cgroup_pids(cgroup, true)).size();
+    if (now >= alive) return false;
+    alive = now;
+  }
+  return false;
+}
+
 Status set_frozen(const CgroupFd& cgroup, bool frozen, std::chrono::milliseconds patience) {
   const auto events = TRY(EventsFile::open(cgroup.get()));
   if (Status written = write_beneath(cgroup.get(), "cgroup.freeze", frozen ? "1" : "0"); !written)
@@ -258,19 +274,19 @@ Status remove_cgroup_at(int parent, const std::string& name, std::chrono::millis
   // The usual case costs one call: everybody has exited, and there was nothing below.
   if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
   if (errno != EBUSY) return os_error(name);
-  const auto deadline = Clock::now() + patience;
   const CgroupFd cgroup(open_beneath(parent, name.c_str(), O_RDONLY | O_DIRECTORY));
   if (!cgroup) return errno == ENOENT ? Status() : os_error(name);
   const auto events = TRY(EventsFile::open(cgroup.get()));
+  long busy = 0;  // milliseconds in which it was empty and could not be removed
   for (;;) {
     if (Status killed = kill_cgroup(cgroup); !killed)
       return std::unexpected(std::move(killed).error().in(name));
-    if (!TRY(events.wait(is_empty, deadline))) return survivors(cgroup, name, EBUSY);
+    if (!TRY(wait_while_dying(events, cgroup, patience))) return survivors(cgroup, name, EBUSY);
     const Status below = remove_below(cgroup.get());
     if (!below && below.error().errnum != EBUSY) return below;
     if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
     if (errno != EBUSY) return os_error(name);
-    if (Clock::now() >= deadline) return survivors(cgroup, name, EBUSY);
+    if (++busy > patience.count()) return survivors(cgroup, name, EBUSY);
     // Empty and still busy: a dead process is on its way out of the kernel, and nothing tells us
     // when. A millisecond in poll keeps us off its CPU.
     (void)::poll(nullptr, 0, 1);

@@ -61,7 +61,8 @@ struct CgroupEvents {
 [[nodiscard]] Result<std::vector<pid_t>> cgroup_pids(const CgroupFd& cgroup, bool recursive);
 
 /// Kills what lives in the cgroup and removes it and all below it, then "/minirun" if it was the
-/// last one there. One that does not exist is fine. At most `patience`.
+/// last one there. One that does not exist is fine. Gives up when nobody died for `patience`, and
+/// after five times that in any case.
 /// Errors: the pids that survived.
 [[nodiscard]] Status remove_cgroup(const CgroupFacts& facts, std::string_view path,
                                    std::chrono::milliseconds patience = kCgroupPatience);

@@ -184,7 +184,7 @@ TEST_F(CgroupRoot, PidsLimitRefusesForks) {
 TEST_F(CgroupRoot, ForkBombIsGoneInTwoSeconds) {
   if (auto why = missing("pids"); !why.empty()) GTEST_SKIP() << why;
   ContainerSpec spec;
-  spec.resources.pids_limit = 500;
+  spec.resources.pids_limit = 300;
   auto cgroup = Cgroup::create(plan(spec), host_.cgroup);
   ASSERT_TRUE(cgroup) << to_string(cgroup.error());
   const pid_t pid = spawn(cgroup->fd(), [] {
@@ -192,8 +192,8 @@ TEST_F(CgroupRoot, ForkBombIsGoneInTwoSeconds) {
     return 0;
   });
   const auto hits = [&] { return read_stats(cgroup->fd())->pids->max_events; };
-  const auto patience = Clock::now() + 20s;
-  while (hits() == 0 && Clock::now() < patience) burn(10ms);
+  const auto patience = Clock::now() + 90s;
+  while (hits() == 0 && Clock::now() < patience) ::usleep(10000);  // leaves the bomb its CPU
   ASSERT_GT(hits(), 0u) << "the bomb did not reach its limit";
   const auto begin = Clock::now();
   const Status removed = cgroup->remove();
@@ -201,7 +201,7 @@ TEST_F(CgroupRoot, ForkBombIsGoneInTwoSeconds) {
   EXPECT_TRUE(removed) << to_string(removed.error());
   EXPECT_LT(took, 2s);
   RecordProperty("removal_ms", static_cast<int>(took / 1ms));
-  std::printf("             removed 500 forking processes in %d ms\n",
+  std::printf("             removed 300 forking processes in %d ms\n",
               static_cast<int>(took / 1ms));
   EXPECT_EQ(exit_code(pid), 128 + SIGKILL);
 }

@@ -159,6 +159,10 @@ std::optional<Pressure> parse_pressure(std::string_view text) {
   return pressure;
 }
 
+MemoryStats::Peak MemoryStats::highest() const {
+  return peak ? Peak{*peak, "memory.peak"} : Peak{current, "memory.current"};
+}
+
 Result<CgroupStats> read_stats(const CgroupFd& cgroup) {
   CgroupStats stats;
   if (const auto cpu = TRY(read_optional(cgroup.get(), "cpu.stat")))

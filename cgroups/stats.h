@@ -45,9 +45,7 @@ struct MemoryStats {
     std::uint64_t bytes;
     std::string_view source;
   };
-  [[nodiscard]] Peak highest() const {
-    return peak ? Peak{*peak, "memory.peak"} : Peak{current, "memory.current"};
-  }
+  [[nodiscard]] Peak highest() const;
 };
 
 struct PidsStats {
