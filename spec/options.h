@@ -35,7 +35,7 @@ struct SpecOptions {
   uid_t euid = 0;  ///< `userns: true` maps container root to it unless it is 0
   gid_t egid = 0;
   DeviceResolver resolve_device = resolve_host_device;
-  PodReader read_pod;  ///< empty: a Pod is recognised and not read
+  PodReader read_pod{};  ///< empty: a Pod is recognised and not read
 };
 
 }  // namespace minirun

@@ -98,7 +98,8 @@ ContainerSpec read_short(Json document, const std::string& base_dir, const SpecO
   read_hostname(object, spec);
   read_short_root(object, base_dir, spec);
   read_short_mounts(object, base_dir, spec);
-  spec.resources.devices = default_device_rules();
+  // Nothing but what every container may use, which the device filter adds (cgroups/devices.cc).
+  spec.resources.devices = {{.allow = false, .major = {}, .minor = {}}};
   read_short_devices(object, options, spec);
   if (const auto json = object.find("resources"))
     read_short_resources(*json, options, spec.resources, spec.origins);
@@ -125,20 +126,6 @@ std::vector<std::string> default_masked_paths() {
 
 std::vector<std::string> default_readonly_paths() {
   return {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
-}
-
-std::vector<DeviceRule> default_device_rules() {
-  std::vector<DeviceRule> rules;
-  rules.push_back({.allow = false, .major = {}, .minor = {}});
-  for (auto type : {DeviceRule::Type::character, DeviceRule::Type::block})
-    rules.push_back(
-        {.allow = true, .type = type, .major = {}, .minor = {}, .read = false, .write = false});
-  using Number = std::optional<std::uint32_t>;
-  for (auto [major, minor] : std::initializer_list<std::pair<std::uint32_t, Number>>{
-           {1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, {}}})
-    rules.push_back(
-        {.allow = true, .type = DeviceRule::Type::character, .major = major, .minor = minor});
-  return rules;
 }
 
 std::vector<Mount> default_mounts(bool map_gid_5) {

@@ -26,9 +26,6 @@ void read_short_resources(Json json, const SpecOptions& options, Resources& reso
 // The defaults, shared with the other formats that are not OCI.
 [[nodiscard]] std::vector<std::string> default_masked_paths();
 [[nodiscard]] std::vector<std::string> default_readonly_paths();
-/// Deny all, then: mknod of anything (a node alone opens nothing), and the use of null, zero, full,
-/// random, urandom, tty, console, ptmx and pts.
-[[nodiscard]] std::vector<DeviceRule> default_device_rules();
 /// /proc, /dev, /dev/pts, /dev/shm, /dev/mqueue, /sys and /sys/fs/cgroup. `map_gid_5`: whether the
 /// container has a gid 5 (tty), which a user namespace with one id does not.
 [[nodiscard]] std::vector<Mount> default_mounts(bool map_gid_5);
