@@ -96,7 +96,10 @@ class Planner {
                              .s = {"tmpfs", std::move(options)},
                              .field = "root"});
       // An overlay takes its layers only from mounts of this namespace (before Linux 6.15).
-      plan_.build.push_back({.op = Op::stage_mount, .n = {number(tmpfs)}, .field = "root"});
+      if (!facts_.overlay_detached_layers) {
+        plan_.build.push_back({.op = Op::stage_mount, .n = {number(tmpfs)}, .field = "root"});
+        ++staged_;
+      }
     } else if (work.empty()) {
       error("/root/overlay/work", "an overlay with a kept upper directory needs a work directory");
     }
@@ -302,8 +305,6 @@ class Planner {
                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
            .s = {"tmpfs", StringList{"nr_blocks", "1", "nr_inodes", "2", "mode", "0755"}},
            .field = "linux.maskedPaths"});
-      plan_.protect.push_back(
-          {.op = Op::stage_mount, .n = {number(empty)}, .field = "linux.maskedPaths"});
       for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i)
         plan_.protect.push_back({.op = Op::mask,
                                  .n = {number(plan_.root), number(empty)},
@@ -318,7 +319,7 @@ class Planner {
   }
 
   void plan_pivot() {
-    plan_.pivot.push_back({.op = Op::pivot_root, .field = {}});
+    plan_.pivot.push_back({.op = Op::pivot_root, .n = {1 + staged_, number(plan_.root)}});
     if (const std::int64_t flags = propagation_flags(spec_.rootfs_propagation); flags != 0)
       plan_.pivot.push_back({.op = Op::set_attr,
                              .n = {number(plan_.root), 0, 0, flags & ~ms_rec,
@@ -354,6 +355,7 @@ class Planner {
   const RootfsInput& input_;
   Slots& slots_;
   bool userns_;
+  std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
   RootfsPlan plan_;
 };
 

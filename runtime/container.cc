@@ -62,6 +62,7 @@ Result<HostFacts> discover_host() {
     return plain_error("/proc/sys/kernel/cap_last_cap", "is not between 1 and 63");
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
+  facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
   facts.cgroup = TRY(discover_cgroups());
   return facts;
 }

@@ -30,7 +30,7 @@ enum class Op : std::uint16_t {
                   // in root
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
-  pivot_root,     // the working directory becomes "/", the old root goes
+  pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
   readonly_path,  // n0 root slot; s0 path in root
   open_file,      // n0 out slot, n1 O_*; s0 path of the host
@@ -167,7 +167,7 @@ enum class Call : std::uint32_t {
   fchdir,
   chdir,
   getcwd,
-  pivot_root,
+  pivot_root,  // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   umount2,
   mount,
   write,

@@ -15,6 +15,7 @@ struct Context {
   int channel = -1;                   ///< the socket to the parent, -1 in the parent itself
   std::uint64_t ignored_signals = 0;  ///< told by the parent with the byte of a barrier
   std::uint32_t* timings = nullptr;   ///< nanoseconds for each wire step, when measured
+  bool mask_attached = false;  ///< see the operation `mask`
   Failure failure = {};
 
   [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {
