@@ -72,12 +72,20 @@ char* append_number(char* to, int number) noexcept {
 // Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
 // meaning of the option string, the 255 bytes of fsconfig(2) hold about 60 layers on kernels
 // before 6.7 that lack "lowerdir+", and the container's mountinfo does not show host paths.
+/// A path of the host, or "#N" for slot N.
+long open_layer(const Context& context, const char* path) noexcept {
+  if (path[0] != '#') return call(__NR_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  std::int64_t slot = 0;
+  for (const char* digit = path + 1; *digit != '\0'; ++digit) slot = slot * 10 + (*digit - '0');
+  return context.slot(slot);
+}
+
 bool add_lowers(Context& context, const Step& step, int fs) noexcept {
   char joined[256];
   char* end = joined;
   *end = '\0';
   for (char** path = context.list(step.s[0]); *path != nullptr; ++path) {
-    const long layer = call(__NR_openat, AT_FDCWD, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    const long layer = open_layer(context, *path);
     if (layer < 0) {
       const std::size_t size = length(*path) < detail_size ? length(*path) : detail_size;
       copy(context.failure.detail, *path, size);
