@@ -63,7 +63,7 @@ enum class Op : std::uint16_t {
   dumpable,           // n0
   working_directory,  // n0 root slot; s0 path
   home,               // n0 root slot, n1 uid; s0 envp: adds HOME= from /etc/passwd, else HOME=/
-  bounding,           // n0 capabilities to keep, n1 last capability
+  bounding,           // n0 capabilities to keep
   groups,             // n0 count; s0 blob of gid_t
   ids,                // n0 uid, n1 gid
   capset,             // n0 effective, n1 permitted, n2 inheritable

@@ -37,7 +37,7 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
   if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
   result = call(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
   if (result < 0) return context.fail_words(Call::fsmount, result, fs);
-  call(__NR_close, fs);
+  drop(fs);
   return context.store(slot, Call::fsmount, result);
 }
 
@@ -201,6 +201,7 @@ bool attach(Context& context, const Step& step) noexcept {
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
   const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
+  forget_parent(context, context.text(step.s[0]));
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
@@ -239,8 +240,7 @@ bool pivot(Context& context, const Step& step) noexcept {
     result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
     if (result < 0) return context.fail(Call::umount2, result);
   }
-  result = call(__NR_chdir, "/");
-  if (result < 0) return context.fail(Call::chdir, result);
+  // The working directory is the new root since attach_root.
   std::uint64_t root = 0, top = 1;
   result = mount_id(context.slot(step.n[1]), "", &root);
   if (result >= 0) result = mount_id(AT_FDCWD, "/..", &top);
