@@ -117,7 +117,7 @@ def run_plan(plan, world_, report):
     faults = list_faults(plan, world_)
     counts = {}
     word = max((index for kind, index, words in faults
-                if kind == "child" and "ready" in words), default=None)
+                if kind == "child" and "wait for the word" in words), default=None)
     for kind, index, words in faults:
         counts[kind] = counts.get(kind, 0) + 1
         report.case(f"{kind}:{index} ({words})", lambda: fails(plan, world_, kind, index, words))

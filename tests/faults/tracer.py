@@ -127,7 +127,9 @@ class Traced(world.Started):
                 self.reached = True
                 if self.error is None:
                     return self.kill()
-                ptrace(PTRACE_POKEUSER, self.pid, ORIG_RAX, ctypes.c_ulong(-1).value)
+                # close(2) gives the descriptor back whatever it returns.
+                if self.calls[-1] != "close":
+                    ptrace(PTRACE_POKEUSER, self.pid, ORIG_RAX, ctypes.c_ulong(-1).value)
 
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)
