@@ -87,6 +87,7 @@ namespace {
 struct StageEntry {
   const Stage& stage;
   int channel;
+  int parents_end;
   bool wait_for_maps;
   const char* const* argv;
 };
@@ -97,6 +98,8 @@ struct StageEntry {
   long result = 0;
   wire::Call call = wire::Call::execve;
   if (entry->wait_for_maps) {
+    // Without this a dead parent would be no end of file, and the wait for ever.
+    raw::call(__NR_close, entry->parents_end);
     char byte = 0;
     if (raw::call(__NR_read, entry->channel, &byte, 1) != 1) raw::call(__NR_exit_group, 125);
     // An execve keeps the capabilities of the new user namespace only for its root.
@@ -185,7 +188,7 @@ Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, b
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<__u64>(cgroup);
   }
-  const StageEntry entry{stage, other.get(), wait_for_maps, argv};
+  const StageEntry entry{stage, other.get(), child.channel.get(), wait_for_maps, argv};
   // A child that first waits for us cannot have us wait for it.
   if (!wait_for_maps) arguments.flags |= CLONE_VM | CLONE_VFORK;
   const long pid = wait_for_maps ? raw::call(__NR_clone3, &arguments, sizeof arguments)
