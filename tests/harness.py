@@ -143,7 +143,7 @@ class Fingerprint:
             "cgroup": cgroups("" if t.alone else t.marker),
             "interface": sorted(os.listdir("/sys/class/net")),
             # The cache of compiled seccomp programs is meant to stay.
-            "state": [f for f in files_below(t.root) if "/.cache" not in f and "seccomp" not in f],
+            "state": [f for f in files_below(t.root) if "/@seccomp" not in f],
             "run": [f for f in files_below("/run/minirun") if t.marker in f],
             "descriptor": sorted(os.listdir("/proc/self/fd"))[:-1],
         }
