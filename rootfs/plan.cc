@@ -103,14 +103,33 @@ class Planner {
     } else if (work.empty()) {
       error("/root/overlay/work", "an overlay with a kept upper directory needs a work directory");
     }
+    StringList lower = root.lower;
+    if (userns_) clone_layers(lower);
     // What an image brings as overlay attributes must not redirect or point out of it (SEC-28).
     StringList options{"redirect_dir", "nofollow", "metacopy", "off", "index", "off"};
     if (userns_) options = {"userxattr", ""};
     plan_.build.push_back(
         {.op = Op::make_overlay,
          .n = {number(plan_.root), 0, number(tmpfs), facts_.overlay_lowerdir_append ? 1 : 0},
-         .s = {root.lower, upper, work, std::move(options)},
+         .s = {std::move(lower), upper, work, std::move(options)},
          .field = "root"});
+  }
+
+  /// In a user namespace the mounts below a layer are locked to it, and an overlay refuses such a
+  /// layer (EINVAL): the parent clones each directory alone. "#N" names slot N.
+  void clone_layers(StringList& lower) {
+    for (std::string& layer : lower) {
+      const Slot slot = slots_.from_parent();
+      plan_.parent.push_back(
+          {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {layer}, .field = "root"});
+      // The clone of a shared mount is its peer: what is stacked on it would reach the host.
+      plan_.parent.push_back(
+          {.op = Op::set_attr, .n = {number(slot), 0, 0, ms_private, 0, -1}, .field = "root"});
+      // Also on Linux 6.18: a layer that is detached must belong to our own user namespace.
+      plan_.build.push_back({.op = Op::stage_mount, .n = {number(slot)}, .field = "root"});
+      ++staged_;
+      layer = fmt::format("#{}", number(slot));
+    }
   }
 
   void plan_mount(const Mount& mount) {

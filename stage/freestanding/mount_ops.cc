@@ -37,7 +37,7 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
   if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
   result = call(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
   if (result < 0) return context.fail_words(Call::fsmount, result, fs);
-  call(__NR_close, fs);
+  drop(fs);
   return context.store(slot, Call::fsmount, result);
 }
 
@@ -72,12 +72,20 @@ char* append_number(char* to, int number) noexcept {
 // Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
 // meaning of the option string, the 255 bytes of fsconfig(2) hold about 60 layers on kernels
 // before 6.7 that lack "lowerdir+", and the container's mountinfo does not show host paths.
+/// A path of the host, or "#N" for slot N.
+long open_layer(const Context& context, const char* path) noexcept {
+  if (path[0] != '#') return call(__NR_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  std::int64_t slot = 0;
+  for (const char* digit = path + 1; *digit != '\0'; ++digit) slot = slot * 10 + (*digit - '0');
+  return context.slot(slot);
+}
+
 bool add_lowers(Context& context, const Step& step, int fs) noexcept {
   char joined[256];
   char* end = joined;
   *end = '\0';
   for (char** path = context.list(step.s[0]); *path != nullptr; ++path) {
-    const long layer = call(__NR_openat, AT_FDCWD, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    const long layer = open_layer(context, *path);
     if (layer < 0) {
       const std::size_t size = length(*path) < detail_size ? length(*path) : detail_size;
       copy(context.failure.detail, *path, size);
@@ -193,6 +201,7 @@ bool attach(Context& context, const Step& step) noexcept {
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
   const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
+  forget_parent(context, context.text(step.s[0]));
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
@@ -231,8 +240,7 @@ bool pivot(Context& context, const Step& step) noexcept {
     result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
     if (result < 0) return context.fail(Call::umount2, result);
   }
-  result = call(__NR_chdir, "/");
-  if (result < 0) return context.fail(Call::chdir, result);
+  // The working directory is the new root since attach_root.
   std::uint64_t root = 0, top = 1;
   result = mount_id(context.slot(step.n[1]), "", &root);
   if (result >= 0) result = mount_id(AT_FDCWD, "/..", &top);
