@@ -109,7 +109,14 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
   return dir.remove(root);
 }
 
-/// Makes the directory; a crashed create in its place is removed first.
+/// Nobody's any more: a create that did not end, or a foreground run without its minirun, which
+/// would have removed it. (The caller has the lock, so there is no such minirun.)
+bool is_left(const ContainerView& view) {
+  return view.status == ContainerStatus::crashed ||
+         (view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep);
+}
+
+/// Makes the directory; the rest of a crash in its place is removed first.
 Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const HostFacts& facts) {
   Result<ContainerDir> dir = ContainerDir::create(root, id);
   if (dir || dir.error().errnum != EEXIST) return dir;
@@ -119,7 +126,7 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
     return ContainerDir::create(root, id);  // it was removed just now
   }
   const ContainerView view = view_container(*existing, facts);
-  if (view.status != ContainerStatus::crashed) return dir;
+  if (!is_left(view)) return dir;
   TRY(clean(root, *existing, view, facts));
   existing = plain_error(id, "");  // gives the lock back
   return ContainerDir::create(root, id);
@@ -277,10 +284,7 @@ Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) 
     if (!dir) continue;  // somebody works on it, or it is gone
     ContainerView view = view_container(*dir, facts);
     const bool earlier_boot = view.record && view.record->boot_id != boot;
-    const bool left_run =
-        view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep;
-    const bool crashed = view.status == ContainerStatus::crashed;
-    if (!crashed && !left_run && !earlier_boot) continue;
+    if (!is_left(view) && !earlier_boot) continue;
     if (Status killed = kill_for_delete(view, facts); !killed) {
       result.errors.push_back(std::move(killed).error());
       continue;
