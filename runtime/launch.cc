@@ -84,11 +84,13 @@ Result<Stage> make_stage(const Steps& child, int fd_count, bool timing) {
 namespace {
 
 /// What the child does between the clone and the stage: no allocation, no return.
-[[noreturn]] void enter_stage(const Stage& stage, int channel, bool wait_for_maps,
+[[noreturn]] void enter_stage(const Stage& stage, int channel, int parents_end, bool wait_for_maps,
                               const char* const* argv) noexcept {
   int error = 0;
   wire::Call call = wire::Call::execve;
   if (wait_for_maps) {
+    // Without this a dead parent would be no end of file, and the wait for ever.
+    ::close(parents_end);
     char byte = 0;
     if (::read(channel, &byte, 1) != 1) ::_exit(125);
     // An execve keeps the capabilities of the new user namespace only for its root.
@@ -136,7 +138,7 @@ Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, b
     arguments.cgroup = static_cast<__u64>(cgroup);
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (pid == 0) enter_stage(stage, other.get(), wait_for_maps, argv);
+  if (pid == 0) enter_stage(stage, other.get(), pair[0], wait_for_maps, argv);
   if (pid < 0) return os_error("clone3");
   child.pid = static_cast<pid_t>(pid);
   child.pidfd = PidFd(pidfd);
