@@ -193,11 +193,14 @@ class T:
         if input is not None:
             more.pop("stdin")
         try:
-            done = subprocess.run(self.command(*words), capture_output=True, timeout=timeout,
-                                  input=input.encode() if isinstance(input, str) else input, **more)
+            # Files, because a detached payload would keep a pipe open.
+            with open(self.dir / "out", "w+b") as out, open(self.dir / "err", "w+b") as err:
+                done = subprocess.run(self.command(*words), stdout=out, stderr=err, timeout=timeout, check=False,
+                                      input=input.encode() if isinstance(input, str) else input, **more)
+                done.stdout, done.stderr = [os.pread(file.fileno(), 1 << 30, 0) for file in (out, err)]
         except subprocess.TimeoutExpired as late:
             raise Failure(f"minirun {' '.join(map(str, words))} did not end within {timeout} s: "
-                          f"{(late.stderr or b'')[-300:]!r}") from None
+                          f"{read(self.dir / 'err')[-300:]!r}") from late
         result = Result(done.returncode if done.returncode >= 0 else 128 - done.returncode,
                         done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         print(f"$ minirun {' '.join(map(str, words))}\n{result.out}{result.err}[{result.status}]")

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 from harness import REPOSITORY, check, equal, read, test
@@ -122,9 +123,11 @@ def many_lower_layers(t):
         (layer / f"file{i}").write_text(str(i))
         (layer / "top").write_text(str(i))
         lower.append(str(layer))
-    spec = {"root": {"overlay": {"lower": [*lower, "/"]}}}
-    equal(t.sh("cat /top /file0 /file59; ls / | grep -c ^file", spec).good().out.split(), ["00" + "59", "60"],
-          "files of the layers")
+    shutil.copy("/bin/busybox", t.dir / "a-layer-with-a-name-that-is-not-short-030/sh")
+    result = t.run({"command": ["/sh", "-c", "read a </top; read b </file0; read c </file59; echo $a $b $c; echo /file*"],
+                    "root": {"overlay": {"lower": lower}}}).good()
+    words = result.out.split()
+    equal([words[:3], len(words)], [["0", "0", "59"], 63], "files of the layers")
 
 
 @test()
@@ -138,18 +141,18 @@ def readonly_root(t):
 @test()
 def masked_and_readonly_paths(t):
     """Safe by default: masked and read-only paths."""
-    script = ("for f in /proc/keys /proc/timer_list /proc/interrupts; do [ -e $f ] && wc -c <$f; done; "
-              "ls /sys/firmware | wc -l; "
-              "for f in /proc/sys/kernel/domainname /proc/sysrq-trigger /sys/kernel/mm/ksm/run; do "
-              "(echo x >>$f) 2>&1; done; (: >>/proc/sys/kernel/domainname) 2>&1")
-    out = t.sh(script).out
-    masked, refused = [], []
-    for line in out.splitlines():
-        (masked if line.strip().isdigit() else refused).append(line)
-    equal(set(masked), {"0"}, "sizes of masked files and directories")
-    check(len(masked) >= 3, f"only {len(masked)} masked paths exist")
-    check(len(refused) == 4 and all("Read-only" in line or "ermission denied" in line for line in refused),
-          f"writes were not refused: {refused}")
+    there = [f for f in ("/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/kcore") if os.path.exists(f)]
+    check(len(there) >= 2, f"only {there} exist here")
+    for path in there:
+        equal(t.sh(f"wc -c <{path}").good().out.strip(), "0", f"size of {path}")
+    equal(t.sh("ls /sys/firmware").good().out, "", "/sys/firmware")
+    for path in ("/proc/sys/kernel/domainname", "/proc/irq/default_smp_affinity", "/sys/kernel/mm/ksm/run",
+                 "/proc/sysrq-trigger"):
+        if os.path.exists(path):
+            # Opened for writing and nothing written: harmless also where it would be allowed.
+            result = t.sh(f": >>{path}")
+            check(result.status != 0 and ("Read-only" in result.err or "denied" in result.err),
+                  f"{path} can be written: {result.err!r}")
 
 
 @test()

@@ -63,7 +63,7 @@ def zombies_are_reaped(t):
             try:
                 with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
                     fields = file.read().rpartition(")")[2].split()
-            except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ProcessLookupError):
                 continue
             if fields[0] == "Z" and int(fields[1]) == process.pid:
                 yield pid
