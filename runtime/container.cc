@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -134,6 +135,14 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
   return ContainerDir::create(root, id);
 }
 
+/// The upper layer of a root that is kept (`run --keep`). Its mode becomes that of the root.
+Status make_layer(const ContainerDir& dir) {
+  for (const char* path : {"layer", "layer/upper", "layer/work"})
+    if (::mkdirat(dir.fd(), path, 0755) != 0 || ::fchmodat(dir.fd(), path, 0755, 0) != 0)
+      return os_error(fmt::format("{}/{}", dir.id(), path), "make the layer");
+  return {};
+}
+
 }  // namespace
 
 Result<Creation> create_container(const StateRoot& root, Record record, const std::string& document,
@@ -150,6 +159,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));
+  if (record.keep) TRY(make_layer(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
   creation.launched = TRY(launch(plan, context));
