@@ -30,9 +30,11 @@ Result<std::string> read_file(int directory, const std::string& name, std::size_
       if (errno == EINTR) continue;
       return os_error(name);
     }
-    if (size == 0) break;
     held += static_cast<std::size_t>(size);
     if (held > limit) return os_error(EFBIG, name);
+    // Less than there was room for is the end: so it is for regular files and for the files of
+    // procfs that are read here, which are made in one piece.
+    if (held < text.size()) break;
   }
   text.resize(held);
   return text;

@@ -15,7 +15,8 @@ namespace minirun {
 /// Opens a directory by path, O_PATH | O_CLOEXEC.
 [[nodiscard]] Result<DirFd> open_directory(const std::string& path);
 
-/// The content of `name` below `directory` (or AT_FDCWD), at most `limit` bytes.
+/// The content of `name` below `directory` (or AT_FDCWD), at most `limit` bytes. Not for pipes or
+/// for files of procfs that come in pieces (maps, mountinfo): a short read is taken for the end.
 /// Errors: what open and read report; EFBIG when it is larger.
 [[nodiscard]] Result<std::string> read_file(int directory, const std::string& name,
                                             std::size_t limit = 1 << 20);

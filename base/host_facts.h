@@ -36,9 +36,9 @@ struct HostFacts {
   uid_t euid = 0;
   std::uint64_t page_size_bytes = 4096;
   unsigned cpus_online = 1;
-  unsigned last_cap = 40;  ///< /proc/sys/kernel/cap_last_cap
-  bool overlay_lowerdir_append =
-      false;  ///< fsconfig "lowerdir+", Linux 6.7 (TESTBED: absent in 6.1)
+  bool overlay_lowerdir_append = false;  ///< fsconfig "lowerdir+", Linux 6.8
+  /// Layers of an overlay may be detached mounts: clone_private_mount() of Linux 6.15.
+  bool overlay_detached_layers = false;
   CgroupFacts cgroup;
   bool operator==(const HostFacts&) const = default;
 

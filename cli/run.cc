@@ -76,7 +76,9 @@ class Run : public Command {
   int run(const GlobalOptions& options, Output& output) override {
     PhaseClock clock;
     choose_spec();
-    Result<LoadedSpec> loaded = load_spec(spec_, {.euid = ::geteuid(), .egid = ::getegid()});
+    Result<LoadedSpec> loaded =
+        load_spec(spec_, {.euid = static_cast<uid_t>(::getauxval(AT_EUID)),
+                          .egid = static_cast<gid_t>(::getauxval(AT_EGID))});
     if (!loaded) return fail(output, loaded.error());
     if (output.findings(loaded->findings, dry_run_)) return failed;
     if (loaded->format == Format::pod) {
@@ -184,15 +186,20 @@ class Run : public Command {
     RunRequest request{.spec = loaded.spec,
                        .record = make_record(loaded),
                        .document = loaded.text,
-                       .state_root = root->path(),
+                       .root = *root,
                        .timing = timing_,
+                       .measure = launch.account,
                        .timeout = loaded.spec.timeout};
     return detach_ ? run_in_background(std::move(request), plan, facts, clock, output)
                    : run_to_the_end(std::move(request), plan, facts, clock, output);
   }
 
-  [[nodiscard]] bool wants_summary() const {
-    return summary_option_->count() > 0 ? summary_ : ::isatty(STDERR_FILENO) == 1;
+  [[nodiscard]] bool wants_summary() {
+    if (summary_option_->count() == 0 && !asked_) {
+      summary_ = ::isatty(STDERR_FILENO) == 1;
+      asked_ = true;
+    }
+    return summary_;
   }
 
   int run_in_background(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
@@ -236,7 +243,7 @@ class Run : public Command {
   std::string spec_, bundle_, id_, report_, timeout_, pid_file_;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
-       no_new_keyring_ = false;
+       no_new_keyring_ = false, asked_ = false;
   int preserve_fds_ = 0;
   CLI::Option* summary_option_ = nullptr;
 };

@@ -96,18 +96,40 @@ class Planner {
                              .s = {"tmpfs", std::move(options)},
                              .field = "root"});
       // An overlay takes its layers only from mounts of this namespace (before Linux 6.15).
-      plan_.build.push_back({.op = Op::stage_mount, .n = {number(tmpfs)}, .field = "root"});
+      if (!facts_.overlay_detached_layers) {
+        plan_.build.push_back({.op = Op::stage_mount, .n = {number(tmpfs)}, .field = "root"});
+        ++staged_;
+      }
     } else if (work.empty()) {
       error("/root/overlay/work", "an overlay with a kept upper directory needs a work directory");
     }
+    StringList lower = root.lower;
+    if (userns_) clone_layers(lower);
     // What an image brings as overlay attributes must not redirect or point out of it (SEC-28).
     StringList options{"redirect_dir", "nofollow", "metacopy", "off", "index", "off"};
     if (userns_) options = {"userxattr", ""};
     plan_.build.push_back(
         {.op = Op::make_overlay,
          .n = {number(plan_.root), 0, number(tmpfs), facts_.overlay_lowerdir_append ? 1 : 0},
-         .s = {root.lower, upper, work, std::move(options)},
+         .s = {std::move(lower), upper, work, std::move(options)},
          .field = "root"});
+  }
+
+  /// In a user namespace the mounts below a layer are locked to it, and an overlay refuses such a
+  /// layer (EINVAL): the parent clones each directory alone. "#N" names slot N.
+  void clone_layers(StringList& lower) {
+    for (std::string& layer : lower) {
+      const Slot slot = slots_.from_parent();
+      plan_.parent.push_back(
+          {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {layer}, .field = "root"});
+      // The clone of a shared mount is its peer: what is stacked on it would reach the host.
+      plan_.parent.push_back(
+          {.op = Op::set_attr, .n = {number(slot), 0, 0, ms_private, 0, -1}, .field = "root"});
+      // Also on Linux 6.18: a layer that is detached must belong to our own user namespace.
+      plan_.build.push_back({.op = Op::stage_mount, .n = {number(slot)}, .field = "root"});
+      ++staged_;
+      layer = fmt::format("#{}", number(slot));
+    }
   }
 
   void plan_mount(const Mount& mount) {
@@ -302,8 +324,6 @@ class Planner {
                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
            .s = {"tmpfs", StringList{"nr_blocks", "1", "nr_inodes", "2", "mode", "0755"}},
            .field = "linux.maskedPaths"});
-      plan_.protect.push_back(
-          {.op = Op::stage_mount, .n = {number(empty)}, .field = "linux.maskedPaths"});
       for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i)
         plan_.protect.push_back({.op = Op::mask,
                                  .n = {number(plan_.root), number(empty)},
@@ -318,7 +338,7 @@ class Planner {
   }
 
   void plan_pivot() {
-    plan_.pivot.push_back({.op = Op::pivot_root, .field = {}});
+    plan_.pivot.push_back({.op = Op::pivot_root, .n = {1 + staged_, number(plan_.root)}});
     if (const std::int64_t flags = propagation_flags(spec_.rootfs_propagation); flags != 0)
       plan_.pivot.push_back({.op = Op::set_attr,
                              .n = {number(plan_.root), 0, 0, flags & ~ms_rec,
@@ -354,6 +374,7 @@ class Planner {
   const RootfsInput& input_;
   Slots& slots_;
   bool userns_;
+  std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
   RootfsPlan plan_;
 };
 

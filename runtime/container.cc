@@ -9,9 +9,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 
 #include "base/file.h"
 #include "cgroups/control.h"
@@ -39,13 +39,16 @@ std::string_view name(ContainerStatus status) {
 }
 
 std::string timestamp() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  ::gmtime_r(&now.tv_sec, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900,
-                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                     now.tv_nsec);
+  // Not gmtime_r(3): it reads /etc/localtime, six system calls.
+  using namespace std::chrono;
+  const auto now = system_clock::now();
+  const auto day = floor<days>(now);
+  const year_month_day date(day);
+  const hh_mm_ss time(duration_cast<nanoseconds>(now - day));
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                     time.hours().count(), time.minutes().count(), time.seconds().count(),
+                     time.subseconds().count());
 }
 
 Result<HostFacts> discover_host() {
@@ -54,14 +57,11 @@ Result<HostFacts> discover_host() {
   if (::uname(&system) != 0) return os_error("uname");
   if (std::sscanf(system.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor) != 2)
     return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
-  facts.euid = ::geteuid();
+  facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
-  const std::string last_cap = TRY(read_file(AT_FDCWD, "/proc/sys/kernel/cap_last_cap", 16));
-  facts.last_cap = static_cast<unsigned>(std::strtoul(last_cap.c_str(), nullptr, 10));
-  if (facts.last_cap == 0 || facts.last_cap > 63)
-    return plain_error("/proc/sys/kernel/cap_last_cap", "is not between 1 and 63");
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
+  facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
   facts.cgroup = TRY(discover_cgroups());
   return facts;
 }
@@ -145,7 +145,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   if (context.clock != nullptr) context.clock->mark("record");
   creation.launched = TRY(launch(plan, context));
   TRY(fault_point("commit"));
-  TRY(replace_file(creation.dir.fd(), "init.json", to_json(creation.launched->init)));
+  TRY(write_new_file(creation.dir.fd(), "init.json", to_json(creation.launched->init)));
   if (context.clock != nullptr) context.clock->mark("commit");
   TRY(fault_point("word"));
   return creation;

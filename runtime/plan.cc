@@ -116,9 +116,7 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
   const Process& process = input.process;
   const Capabilities capabilities = process.capabilities.value_or(Capabilities{});
   const std::string field = "process.capabilities";
-  steps.push_back({.op = Op::bounding,
-                   .n = {as_int(capabilities.bounding), input.facts.last_cap},
-                   .field = field});
+  steps.push_back({.op = Op::bounding, .n = {as_int(capabilities.bounding)}, .field = field});
   const auto& groups = process.user.additional_gids;
   steps.push_back({.op = Op::groups,
                    .n = {static_cast<std::int64_t>(groups.size())},
@@ -158,10 +156,11 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
                        .field = fmt::format("process.rlimits[{}]", i)});
     }
   add_scheduling(process, steps);
-  steps.push_back({.op = Op::working_directory,
-                   .n = {number(input.root)},
-                   .s = {process.cwd},
-                   .field = "process.cwd"});
+  if (process.cwd != "/")  // where the pivot left us
+    steps.push_back({.op = Op::working_directory,
+                     .n = {number(input.root)},
+                     .s = {process.cwd},
+                     .field = "process.cwd"});
   if (!has_variable(process.env, "HOME"))
     steps.push_back({.op = Op::home,
                      .n = {number(input.root), process.user.uid},

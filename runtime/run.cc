@@ -151,10 +151,9 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   // Without a pid namespace orphans of the container come to us.
   if ((plan.clone_flags & static_cast<std::uint64_t>(CLONE_NEWPID)) == 0)
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  const StateRoot root = TRY(StateRoot::open(request.state_root, true));
   request.record.foreground = true;
   const LaunchContext context{.facts = facts,
-                              .state_directory = root.path() + "/" + plan.id,
+                              .state_directory = request.root.path() + "/" + plan.id,
                               .signal_fd = signals.get(),
                               .timing = request.timing,
                               .clock = &clock,
@@ -164,12 +163,13 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   result.name = request.spec.name;
   result.cgroup = plan.cgroup;
   result.origins = request.spec.origins;
-  Creation creation =
-      TRY(create_container(root, std::move(request.record), request.document, plan, context));
+  Creation creation = TRY(
+      create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
   TRY(creation.dir.share_lock());
   std::vector<LevelCounters> before;
-  if (has_foreign_ancestors(plan.cgroup)) before = levels_of(facts.cgroup, plan.cgroup.path);
+  if (request.measure && has_foreign_ancestors(plan.cgroup))
+    before = levels_of(facts.cgroup, plan.cgroup.path);
   std::optional<TerminalProxy> terminal;
   if (launched.console) terminal.emplace(TRY(TerminalProxy::start(std::move(launched.console))));
   result.started = timestamp();
@@ -193,8 +193,10 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   result.exit_code = ended.exit_code;
   result.signal = ended.signal;
   result.timed_out = ended.timed_out;
-  result.stats = TRY(read_stats(launched.cgroup->fd()));
-  result.verdict = judge_limits(before, levels_of(facts.cgroup, plan.cgroup.path));
+  if (request.measure) {
+    result.stats = TRY(read_stats(launched.cgroup->fd()));
+    result.verdict = judge_limits(before, levels_of(facts.cgroup, plan.cgroup.path));
+  }
   clock.mark("program");
   const bool keep = creation.record.keep;
   TRY(creation.dir.upgrade_lock());
@@ -213,15 +215,14 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
 Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                            PhaseClock& clock) {
   const SignalFd signals = TRY(SignalFd::open());
-  const StateRoot root = TRY(StateRoot::open(request.state_root, true));
   const LaunchContext context{.facts = facts,
-                              .state_directory = root.path() + "/" + plan.id,
+                              .state_directory = request.root.path() + "/" + plan.id,
                               .signal_fd = signals.get(),
                               .timing = request.timing,
                               .clock = &clock,
                               .hooks = {}};
-  Creation creation =
-      TRY(create_container(root, std::move(request.record), request.document, plan, context));
+  Creation creation = TRY(
+      create_container(request.root, std::move(request.record), request.document, plan, context));
   TRY(give_word(*creation.launched, plan.child, signals.get(), true));
   const pid_t pid = creation.launched->init.pid;
   creation.keep();

@@ -22,8 +22,9 @@ struct RunRequest {
   const ContainerSpec& spec;
   Record record;         ///< bundle, rootfs, format ...; ids and times are filled in here
   std::string document;  ///< the bytes for config.json
-  std::string state_root;
+  const StateRoot& root;
   bool timing = false;
+  bool measure = false;  ///< read the counters at the end: somebody asks for them
   std::optional<std::chrono::milliseconds> timeout;
 };
 

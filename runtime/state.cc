@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -124,7 +125,7 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
   if (root.path_.empty()) {
     // podman clears XDG_RUNTIME_DIR to "" for root: empty is unset.
     const char* runtime = std::getenv("XDG_RUNTIME_DIR");  // NOLINT(concurrency-mt-unsafe)
-    const bool own = ::geteuid() != 0 && runtime != nullptr && *runtime != '\0';
+    const bool own = ::getauxval(AT_EUID) != 0 && runtime != nullptr && *runtime != '\0';
     root.path_ = own ? std::string(runtime) + "/minirun" : "/run/minirun";
   }
   if (root.path_ == "/") return plain_error("--root", "\"/\" is not a state directory");
@@ -145,7 +146,7 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
   }
   struct stat info{};
   if (::fstat(fd, &info) != 0) return os_error(root.path_);
-  if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+  if (info.st_uid != ::getauxval(AT_EUID) || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return plain_error(root.path_,
                        "is not ours alone: the state directory must be owned by the caller and "
                        "not writable by others");
@@ -268,6 +269,9 @@ Result<Init> ContainerDir::init() const {
 }
 
 Status ContainerDir::remove(const StateRoot& root) {
+  // The usual files by name: reading the directory first takes twice as many system calls.
+  for (const char* name : {"init.json", "config.json", "record.json"}) ::unlinkat(fd(), name, 0);
+  if (::unlinkat(root.fd(), id_.c_str(), AT_REMOVEDIR) == 0) return {};
   return remove_tree(root.fd(), id_);
 }
 

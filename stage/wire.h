@@ -18,19 +18,19 @@ enum class Op : std::uint16_t {
   // ---- mounts
   make_mount,    // n0 out slot, n1 MOUNT_ATTR_*; s0 file system type, s1 list key,value,key,...
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
-                 // s0 list of lower directories, s1 upper, s2 work (when n2 is -1), s3 options
-  clone_tree,    // n0 out slot, n1 AT_RECURSIVE or 0; s0 path
-  set_attr,      // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
-                 // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
-  stage_mount,   // n0 slot: attach over "/" of this mount namespace, out of everybody's way
-  attach,        // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add;
-                 // s0 path in root
+  // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
+  clone_tree,   // n0 out slot, n1 AT_RECURSIVE or 0; s0 path
+  set_attr,     // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
+                // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
+  stage_mount,  // n0 slot: attach over "/" of this mount namespace, out of everybody's way
+  attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add;
+                // s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
   set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
                   // in root
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
-  pivot_root,     // the working directory becomes "/", the old root goes
+  pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
   readonly_path,  // n0 root slot; s0 path in root
   open_file,      // n0 out slot, n1 O_*; s0 path of the host
@@ -63,7 +63,7 @@ enum class Op : std::uint16_t {
   dumpable,           // n0
   working_directory,  // n0 root slot; s0 path
   home,               // n0 root slot, n1 uid; s0 envp: adds HOME= from /etc/passwd, else HOME=/
-  bounding,           // n0 capabilities to keep, n1 last capability
+  bounding,           // n0 capabilities to keep
   groups,             // n0 count; s0 blob of gid_t
   ids,                // n0 uid, n1 gid
   capset,             // n0 effective, n1 permitted, n2 inheritable
@@ -167,7 +167,7 @@ enum class Call : std::uint32_t {
   fchdir,
   chdir,
   getcwd,
-  pivot_root,
+  pivot_root,  // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   umount2,
   mount,
   write,

@@ -16,36 +16,18 @@ using raw::call;
 constexpr unsigned format_mask = 0170000, format_directory = 0040000, format_regular = 0100000,
                    format_link = 0120000;
 
-/// Opens the parent of `path` (made where missing) and finds the last component.
-long open_parent(Context& context, int root, const char* path, const char** name) noexcept {
-  char parent[4096];
-  std::size_t size = length(path);
-  if (size >= sizeof parent) {
-    context.fail(Call::openat2, -ENAMETOOLONG);
-    return -ENAMETOOLONG;
-  }
-  while (size > 1 && path[size - 1] == '/') --size;
-  std::size_t slash = size;
-  while (slash > 0 && path[slash - 1] != '/') --slash;
-  *name = path + slash;
-  while (slash > 0 && path[slash - 1] == '/') --slash;
-  if (slash == 0) return root;
-  copy(parent, path, slash);
-  parent[slash] = '\0';
-  return open_target(context, root, parent, create_directory, 0755, 0);
-}
-
 bool make_directory(Context& context, const Step& step) noexcept {
   return open_target(context, context.slot(step.n[0]), context.text(step.s[0]), create_directory,
                      static_cast<std::uint32_t>(step.n[1]), 0) >= 0;
 }
 
 bool make_node(Context& context, const Step& step) noexcept {
-  const char* name = nullptr;
-  const long parent = open_parent(context, context.slot(step.n[0]), context.text(step.s[0]), &name);
-  if (parent < 0) return false;
+  const char* name = split_path(context.text(step.s[0])).name;
+  const long parent = open_parent(context, context.slot(step.n[0]), context.text(step.s[0]), true);
+  if (parent < 0) return context.fail(Call::openat2, parent);
   long result = call(__NR_mknodat, parent, name, step.n[1], step.n[2]);
   if (result < 0 && result != -EEXIST) return context.fail(Call::mknodat, result);
+  if (result == 0 && step.n[3] == 0 && step.n[4] == 0) return true;
   const bool made = result == 0;
   const long node = open_in(static_cast<int>(parent), name, O_PATH | O_NOFOLLOW, 0,
                             RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
@@ -64,11 +46,8 @@ bool make_node(Context& context, const Step& step) noexcept {
       return context.fail(Call::mknodat, -EEXIST);
     return true;
   }
-  if (step.n[3] != 0 || step.n[4] != 0) {
-    result = call(__NR_fchownat, node, "", step.n[3], step.n[4], AT_EMPTY_PATH);
-    if (result < 0) return context.fail(Call::fchownat, result);
-  }
-  return true;
+  result = call(__NR_fchownat, node, "", step.n[3], step.n[4], AT_EMPTY_PATH);
+  return result < 0 ? context.fail(Call::fchownat, result) : true;
 }
 
 bool bind_node(Context& context, const Step& step) noexcept {
@@ -81,9 +60,9 @@ bool bind_node(Context& context, const Step& step) noexcept {
 }
 
 bool make_symlink(Context& context, const Step& step) noexcept {
-  const char* name = nullptr;
-  const long parent = open_parent(context, context.slot(step.n[0]), context.text(step.s[1]), &name);
-  if (parent < 0) return false;
+  const char* name = split_path(context.text(step.s[1])).name;
+  const long parent = open_parent(context, context.slot(step.n[0]), context.text(step.s[1]), true);
+  if (parent < 0) return context.fail(Call::openat2, parent);
   // What an image has there already stays: it can only mislead the container itself.
   const long result = call(__NR_symlinkat, context.text(step.s[0]), parent, name);
   if (result < 0 && result != -EEXIST) return context.fail(Call::symlinkat, result);
@@ -97,7 +76,7 @@ bool write_file(Context& context, const Step& step) noexcept {
   const char* text = context.text(step.s[1]);
   const long result = call(__NR_write, file, text, length(text));
   if (result < 0) return context.fail(Call::write, result);
-  call(__NR_close, file);
+  drop(static_cast<int>(file));
   return true;
 }
 

@@ -90,16 +90,9 @@ long make_missing(Context& context, int parent, const char* name, bool last, std
                  RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
-}  // namespace
-
-long open_target(Context& context, int root, const char* path, std::int64_t create,
-                 std::uint32_t mode, std::uint64_t resolve) noexcept {
-  const std::uint64_t how = in_root | resolve;
-  long target = open_in(root, path, O_PATH, 0, how);
-  if (target != -ENOENT || create == create_nothing) {
-    if (target < 0) context.fail(Call::openat2, target);
-    return target;
-  }
+/// Makes all that is missing of `path`, one component after the other.
+long walk(Context& context, int root, const char* path, std::int64_t create, std::uint32_t mode,
+          std::uint64_t how) noexcept {
   char prefix[4096];
   const std::size_t size = length(path);
   if (size >= sizeof prefix) {
@@ -109,7 +102,7 @@ long open_target(Context& context, int root, const char* path, std::int64_t crea
   copy(prefix, path, size + 1);
   int parent = root;
   std::size_t at = 0;
-  target = -ENOENT;
+  long target = -ENOENT;
   while (prefix[at] != '\0') {
     while (prefix[at] == '/') ++at;
     const std::size_t name = at;
@@ -131,6 +124,77 @@ long open_target(Context& context, int root, const char* path, std::int64_t crea
     }
     parent = static_cast<int>(target);
   }
+  return target;
+}
+
+bool same(const char* a, const char* b, std::size_t size) noexcept {
+  for (std::size_t i = 0; i < size; ++i)
+    if (a[i] != b[i]) return false;
+  return true;
+}
+
+}  // namespace
+
+void drop(int fd) noexcept {
+  // All are close-on-exec: closing one by one is only needed before they become many.
+  if (fd >= 256) raw::call(__NR_close, fd);
+}
+
+PathParts split_path(const char* path) noexcept {
+  PathParts parts = {0, path, length(path)};
+  while (parts.size > 1 && path[parts.size - 1] == '/') --parts.size;
+  std::size_t slash = parts.size;
+  while (slash > 0 && path[slash - 1] != '/') --slash;
+  parts.name = path + slash;
+  while (slash > 0 && path[slash - 1] == '/') --slash;
+  parts.parent = slash;
+  return parts;
+}
+
+void forget_parent(Context& context, const char* mounted_on) noexcept {
+  const std::size_t size = context.parent_length;
+  if (context.parent < 0) return;
+  if (length(mounted_on) > size && same(mounted_on, context.parent_path, size) &&
+      mounted_on[size] == '/')
+    return;  // a mount inside of it
+  context.parent = -1;
+}
+
+long open_parent(Context& context, int root, const char* path, bool create) noexcept {
+  const PathParts parts = split_path(path);
+  if (parts.parent == 0) return root;
+  if (context.parent >= 0 && context.parent_root == root && context.parent_length == parts.parent &&
+      same(context.parent_path, path, parts.parent))
+    return context.parent;
+  char text[4096];
+  if (parts.parent >= sizeof text) return -ENAMETOOLONG;
+  copy(text, path, parts.parent);
+  text[parts.parent] = '\0';
+  long parent = open_in(root, text, O_PATH | O_DIRECTORY, 0, in_root);
+  if (parent == -ENOENT && create)
+    parent = walk(context, root, text, create_directory, 0755, in_root);
+  if (parent < 0) return parent;
+  context.parent = static_cast<int>(parent);
+  context.parent_path = path;
+  context.parent_length = parts.parent;
+  context.parent_root = root;
+  return parent;
+}
+
+long open_target(Context& context, int root, const char* path, std::int64_t create,
+                 std::uint32_t mode, std::uint64_t resolve) noexcept {
+  const std::uint64_t how = in_root | resolve;
+  long target = open_in(root, path, O_PATH, 0, how);
+  if (target == -ENOENT && create != create_nothing) {
+    const long parent = resolve == 0 ? open_parent(context, root, path, false) : -ENOENT;
+    const PathParts parts = split_path(path);
+    // The usual case: only the last component is missing, and has no slash behind it.
+    if (parent >= 0 && parts.name[0] != '\0' && path[parts.size] == '\0')
+      target = make_missing(context, static_cast<int>(parent), parts.name, true, create, mode);
+    else
+      target = walk(context, root, path, create, mode, how);
+  }
+  if (target < 0 && context.failure.errnum == 0) context.fail(Call::openat2, target);
   return target;
 }
 

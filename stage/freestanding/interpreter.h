@@ -15,6 +15,12 @@ struct Context {
   int channel = -1;                   ///< the socket to the parent, -1 in the parent itself
   std::uint64_t ignored_signals = 0;  ///< told by the parent with the byte of a barrier
   std::uint32_t* timings = nullptr;   ///< nanoseconds for each wire step, when measured
+  /// The directory that the last open_target walked to: most of what is made is in /dev.
+  int parent = -1;
+  const char* parent_path = nullptr;
+  std::size_t parent_length = 0;
+  int parent_root = -1;
+  bool mask_attached = false;  ///< see the operation `mask`
   Failure failure = {};
 
   [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {
@@ -61,6 +67,19 @@ long open_in(int root, const char* path, std::uint64_t flags, std::uint64_t mode
 /// As open_in with O_PATH; makes what is missing (`create`), by walking descriptors.
 long open_target(Context& context, int root, const char* path, std::int64_t create,
                  std::uint32_t mode, std::uint64_t resolve) noexcept;
+/// "/dev/pts" -> 4, "pts": the length of the parent's part (0: the root itself) and the name.
+struct PathParts {
+  std::size_t parent;
+  const char* name;
+  std::size_t size;  ///< of the path without slashes at its end
+};
+PathParts split_path(const char* path) noexcept;
+/// The directory that `path` is in, from the last time where that was the same one.
+long open_parent(Context& context, int root, const char* path, bool create) noexcept;
+/// After a mount on `path`: a remembered directory that it may cover is looked up again.
+void forget_parent(Context& context, const char* mounted_on) noexcept;
+/// Closes a descriptor when there are many.
+void drop(int fd) noexcept;
 std::size_t length(const char* text) noexcept;
 void copy(void* to, const void* from, std::size_t size) noexcept;
 void fill(void* to, int byte, std::size_t size) noexcept;

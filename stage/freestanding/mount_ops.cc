@@ -37,7 +37,7 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
   if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
   result = call(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
   if (result < 0) return context.fail_words(Call::fsmount, result, fs);
-  call(__NR_close, fs);
+  drop(fs);
   return context.store(slot, Call::fsmount, result);
 }
 
@@ -72,12 +72,20 @@ char* append_number(char* to, int number) noexcept {
 // Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
 // meaning of the option string, the 255 bytes of fsconfig(2) hold about 60 layers on kernels
 // before 6.7 that lack "lowerdir+", and the container's mountinfo does not show host paths.
+/// A path of the host, or "#N" for slot N.
+long open_layer(const Context& context, const char* path) noexcept {
+  if (path[0] != '#') return call(__NR_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  std::int64_t slot = 0;
+  for (const char* digit = path + 1; *digit != '\0'; ++digit) slot = slot * 10 + (*digit - '0');
+  return context.slot(slot);
+}
+
 bool add_lowers(Context& context, const Step& step, int fs) noexcept {
   char joined[256];
   char* end = joined;
   *end = '\0';
   for (char** path = context.list(step.s[0]); *path != nullptr; ++path) {
-    const long layer = call(__NR_openat, AT_FDCWD, *path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    const long layer = open_layer(context, *path);
     if (layer < 0) {
       const std::size_t size = length(*path) < detail_size ? length(*path) : detail_size;
       copy(context.failure.detail, *path, size);
@@ -114,9 +122,8 @@ bool add_upper(Context& context, const Step& step, int fs) noexcept {
     }
   } else {
     for (int i = 0; i < 2; ++i) {
-      const long result =
-          call(__NR_openat, AT_FDCWD, context.text(step.s[1 + i]),
-                                 O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+      const long result = call(__NR_openat, AT_FDCWD, context.text(step.s[1 + i]),
+                               O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
       if (result < 0) return context.fail(Call::open, result);
       directory[i] = static_cast<int>(result);
     }
@@ -194,6 +201,7 @@ bool attach(Context& context, const Step& step) noexcept {
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
   const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
+  forget_parent(context, context.text(step.s[0]));
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
@@ -212,20 +220,38 @@ bool attach_root(Context& context, const Step& step) noexcept {
   return result < 0 ? context.fail(Call::fchdir, result) : true;
 }
 
-// pivot_root(2) NOTES: the new and the old root may be the same directory; the old root is then
-// stacked on top and goes with one umount2. It is made a slave first, so that this unmount does
-// not travel to the host.
-bool pivot(Context& context) noexcept {
-  long result = call(__NR_pivot_root, ".", ".");
-  if (result < 0) return context.fail(Call::pivot_root, result);
-  result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
-  if (result < 0) return context.fail(Call::umount2, result);
-  result = call(__NR_chdir, "/");
-  return result < 0 ? context.fail(Call::chdir, result) : true;
+/// The mount that a path ends on; "/.." climbs to whatever is stacked on the root.
+long mount_id(int directory, const char* path, std::uint64_t* id) noexcept {
+  struct statx info = {};
+  const long result =
+      call(__NR_statx, directory, path, AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_MNT_ID, &info);
+  *id = info.stx_mnt_id;
+  return result;
 }
 
-// A directory is covered by a copy of one read-only tmpfs, anything else by the host's /dev/null,
-// which is still in sight before the pivot; never by a path of the container (CVE-2025-31133).
+// pivot_root(2) NOTES: the new and the old root may be the same directory; the old root is then
+// stacked on top. umount2 takes the topmost of a stack, so what was staged on the old root goes
+// first, one call each; and because anything that stayed would be the host's whole tree, within
+// reach of setns(2), the end of it is verified.
+bool pivot(Context& context, const Step& step) noexcept {
+  long result = call(__NR_pivot_root, ".", ".");
+  if (result < 0) return context.fail(Call::pivot_root, result);
+  for (std::int64_t i = 0; i < step.n[0]; ++i) {
+    result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    if (result < 0) return context.fail(Call::umount2, result);
+  }
+  // The working directory is the new root since attach_root.
+  std::uint64_t root = 0, top = 1;
+  result = mount_id(context.slot(step.n[1]), "", &root);
+  if (result >= 0) result = mount_id(AT_FDCWD, "/..", &top);
+  if (result < 0) return context.fail(Call::fstat, result);
+  return root == top ? true : context.fail(Call::umount2, -EBUSY);
+}
+
+// A directory is covered by one read-only tmpfs, attached for the first of them and copied from
+// there for the others (a detached mount can be copied only since Linux 6.15); anything else by
+// the host's /dev/null, which is still in sight before the pivot; never by a path of the container
+// (CVE-2025-31133).
 bool mask(Context& context, const Step& step) noexcept {
   const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
                               RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
@@ -237,9 +263,13 @@ bool mask(Context& context, const Step& step) noexcept {
   constexpr unsigned format = 0170000, directory = 0040000;
   long cover;
   if ((info.stx_mode & format) == directory) {
-    cover = call(__NR_open_tree, context.slot(step.n[1]), "",
-                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
-    if (cover < 0) return context.fail(Call::open_tree, cover);
+    cover = context.slot(step.n[1]);
+    if (context.mask_attached) {
+      cover = call(__NR_open_tree, cover, "",
+                   open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
+      if (cover < 0) return context.fail(Call::open_tree, cover);
+    }
+    context.mask_attached = true;
   } else {
     cover = call(__NR_open_tree, AT_FDCWD, "/dev/null",
                  open_tree_clone | static_cast<unsigned>(O_CLOEXEC));
@@ -290,7 +320,7 @@ bool mount_operation(Context& context, const Step& step) noexcept {
     case Op::attach_root:
       return attach_root(context, step);
     case Op::pivot_root:
-      return pivot(context);
+      return pivot(context, step);
     case Op::mask:
       return mask(context, step);
     case Op::readonly_path:
