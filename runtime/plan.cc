@@ -197,6 +197,7 @@ class Planner {
 
   LaunchPlan make() && {
     plan_.id = options_.id;
+    refuse_unsupported();
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -221,6 +222,23 @@ class Planner {
 
   static void append(Steps& to, const Steps& from) {
     to.insert(to.end(), from.begin(), from.end());
+  }
+
+  /// What the model holds and no step carries out yet: never left out in silence.
+  void refuse_unsupported() {
+    auto refuse = [this](bool asked, const char* pointer, const char* what) {
+      if (asked)
+        error(pointer, fmt::format("{} not supported by this version of minirun", what));
+    };
+    refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
+    refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
+    refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
+    refuse(spec_.memory_policy.has_value(), "/linux/memoryPolicy", "a memory policy is");
+    refuse(!spec_.mount_label.empty(), "/linux/mountLabel", "mount labels are");
+    refuse(seccomp_ != nullptr && seccomp_->notify, "/linux/seccomp", "SCMP_ACT_NOTIFY is");
+    if (!spec_.process) return;
+    refuse(!spec_.process->apparmor_profile.empty(), "/process/apparmorProfile", "AppArmor is");
+    refuse(!spec_.process->selinux_label.empty(), "/process/selinuxLabel", "SELinux is");
   }
 
   void plan_cgroup() {
