@@ -110,8 +110,8 @@ class Waiter {
 
   Result<WaitResult> collect() {
     siginfo_t info{};
-    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(options_.pidfd), &info,
-                 WEXITED) != 0)
+    if (TEMP_FAILURE_RETRY(::waitid(static_cast<idtype_t>(P_PIDFD),
+                                    static_cast<id_t>(options_.pidfd), &info, WEXITED)) != 0)
       return os_error("waitid");
     if (info.si_code == CLD_EXITED)
       result_.exit_code = info.si_status;
