@@ -140,7 +140,7 @@ class Planner {
     }
     if (mount.options.remount)
       plan_remount(mount);
-    else if (mount.options.bind)
+    else if (mount.options.bind || mount.options.recursive_bind)
       plan_bind(mount, mount.source, mount.options.recursive_bind);
     else
       plan_new(mount);
@@ -172,7 +172,7 @@ class Planner {
                                            "/proc/sys/crypto/fips_enabled"};
     if (std::ranges::find(allowed, path) != allowed.end()) return true;
     // A submount of procfs that only takes rights away is harmless.
-    if (mount.options.bind && mount.source == path) return true;
+    if ((mount.options.bind || mount.options.recursive_bind) && mount.source == path) return true;
     error("/" + pointer(mount) + "/destination",
           fmt::format("\"{}\" is inside /proc, where a mount could mislead the runtime", path));
     return false;
@@ -229,7 +229,7 @@ class Planner {
   }
 
   void plan_bind(const Mount& mount, const std::string& source, bool recursive) {
-    if (mount.options.bind && !mount.options.data.empty()) {
+    if ((mount.options.bind || mount.options.recursive_bind) && !mount.options.data.empty()) {
       error("/" + pointer(mount) + "/options",
             fmt::format("a bind mount takes no file system option, found \"{}\"",
                         mount.options.data.front()));

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -103,13 +104,22 @@ std::string nonce() {
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
              const HostFacts& facts) {
+  TRY(fault_point("remove the cgroup"));
   if (view.record && !view.record->cgroup_path.empty() &&
       view.record->boot_id == TRY(read_boot_id()))
     TRY(remove_cgroup(facts.cgroup, view.record->cgroup_path));
+  TRY(fault_point("remove the state"));
   return dir.remove(root);
 }
 
-/// Makes the directory; a crashed create in its place is removed first.
+/// Nobody's any more: a create that did not end, or a foreground run without its minirun, which
+/// would have removed it. (The caller has the lock, so there is no such minirun.)
+bool is_left(const ContainerView& view) {
+  return view.status == ContainerStatus::crashed ||
+         (view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep);
+}
+
+/// Makes the directory; the rest of a crash in its place is removed first.
 Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const HostFacts& facts) {
   Result<ContainerDir> dir = ContainerDir::create(root, id);
   if (dir || dir.error().errnum != EEXIST) return dir;
@@ -119,10 +129,18 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
     return ContainerDir::create(root, id);  // it was removed just now
   }
   const ContainerView view = view_container(*existing, facts);
-  if (view.status != ContainerStatus::crashed) return dir;
+  if (!is_left(view)) return dir;
   TRY(clean(root, *existing, view, facts));
   existing = plain_error(id, "");  // gives the lock back
   return ContainerDir::create(root, id);
+}
+
+/// The upper layer of a root that is kept (`run --keep`). Its mode becomes that of the root.
+Status make_layer(const ContainerDir& dir) {
+  for (const char* path : {"layer", "layer/upper", "layer/work"})
+    if (::mkdirat(dir.fd(), path, 0755) != 0 || ::fchmodat(dir.fd(), path, 0755, 0) != 0)
+      return os_error(fmt::format("{}/{}", dir.id(), path), "make the layer");
+  return {};
 }
 
 }  // namespace
@@ -141,6 +159,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));
+  if (record.keep) TRY(make_layer(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
   creation.launched = TRY(launch(plan, context));
@@ -257,6 +276,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
+  TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);
   if (!dir) {
@@ -277,10 +297,7 @@ Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) 
     if (!dir) continue;  // somebody works on it, or it is gone
     ContainerView view = view_container(*dir, facts);
     const bool earlier_boot = view.record && view.record->boot_id != boot;
-    const bool left_run =
-        view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep;
-    const bool crashed = view.status == ContainerStatus::crashed;
-    if (!crashed && !left_run && !earlier_boot) continue;
+    if (!is_left(view) && !earlier_boot) continue;
     if (Status killed = kill_for_delete(view, facts); !killed) {
       result.errors.push_back(std::move(killed).error());
       continue;

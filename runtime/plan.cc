@@ -285,8 +285,11 @@ class Planner {
       error("/linux/timeOffsets", "needs a new time namespace");
       return;
     }
-    fresh &= ~clone_newtime;
-    joins_.push_back({.op = Op::unshare, .n = {clone_newtime}, .field = "linux.timeOffsets"});
+    // Both take in children only. The pid namespace too, for else this process would be its first,
+    // and CLONE_PARENT is refused to that (EINVAL).
+    const std::uint64_t late = fresh & (clone_newtime | CLONE_NEWPID);
+    fresh &= ~late;
+    joins_.push_back({.op = Op::unshare, .n = {as_int(late)}, .field = "linux.timeOffsets"});
     const Slot proc = slots_.from_parent();
     plan_.parent.push_back({.op = Op::open_file,
                             .n = {number(proc), O_PATH | O_DIRECTORY},
