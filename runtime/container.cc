@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -60,6 +61,10 @@ Result<HostFacts> discover_host() {
     return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return os_error("capget");
+  facts.capabilities = sets[0].permitted | std::uint64_t{sets[1].permitted} << 32;
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);

@@ -23,7 +23,7 @@ def detached(t):
     """`-d` leaves no process of ours behind: only the payload lives."""
     name = detach(t)
     living = descendants(os.getpid())
-    equal([read(f"/proc/{pid}/cmdline") for pid in living], ["sleep\0100\0"], "processes")
+    equal([read(f"/proc/{pid}/cmdline") for pid in living], ["sleep\x00100\x00"], "processes")
     found = state(t, name)
     equal([found["id"], found["status"], found["pid"]], [name, "running", living[0]], "state")
     check(found["bundle"] == str(t.dir), f"bundle {found['bundle']}")
@@ -76,7 +76,7 @@ def exec_in_a_container(t):
 @test()
 def kill_and_delete(t):
     """`kill` by name and number, `delete` of a running container needs -f, of a missing one too."""
-    name = detach(t, {"command": ["sh", "-c", "trap 'exit 3' USR1; trap '' TERM; echo; while :; do sleep 0.1; done"]})
+    name = detach(t, {"command": ["sh", "-c", "trap 'exit 3' USR1; trap '' TERM; while :; do sleep 0.1; done"]})
     t.refused(t.minirun("delete", name), name, "running", status=1)
     t.refused(t.minirun("kill", name, "NOSUCH"), '"NOSUCH"', status=1)
     t.minirun("kill", name).good()
