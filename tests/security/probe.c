@@ -192,6 +192,15 @@ static int racer(double seconds) {
   return 0;
 }
 
+/// Whether `pid` still runs minirun's stage, and not the program that it becomes.
+static int is_stage(int pid) {
+  char path[64], target[256];
+  snprintf(path, sizeof path, "/proc/%d/exe", pid);
+  const ssize_t n = readlink(path, target, sizeof target - 1);
+  target[n < 0 ? 0 : n] = 0;
+  return strstr(target, "minirun") != 0;
+}
+
 /// Walks over every process that appears and is not ours: descriptors, memory, ptrace.
 static int spy(double seconds) {
   const double end = now() + seconds;
@@ -200,19 +209,19 @@ static int spy(double seconds) {
   unsigned long rounds = 0, looked = 0;
   while (now() < end) {
     ++rounds;
-    for (int pid = 2; pid < 1200; ++pid) {
-      if (pid == getpid()) continue;
-      char path[128], target[256];
-      snprintf(path, sizeof path, "/proc/%d/exe", pid);
-      ssize_t n = readlink(path, target, sizeof target - 1);
-      if (n < 0) {
-        if (errno == ENOENT) {
-          if (access((snprintf(path, sizeof path, "/proc/%d", pid), path), F_OK) != 0) break;
-        }
-        continue;
-      }
-      target[n] = 0;
-      if (!strstr(target, "minirun")) continue;
+    DIR* proc = opendir("/proc");
+    struct dirent* process;
+    while (proc && (process = readdir(proc))) {
+      const int pid = atoi(process->d_name);
+      if (pid <= 1 || pid == getpid()) continue;
+      char path[128], target[256], comm[64] = "";
+      // the name is for everybody to read; /proc/PID/exe may be refused
+      snprintf(path, sizeof path, "/proc/%d/comm", pid);
+      const int name = open(path, O_RDONLY | O_CLOEXEC);
+      if (name < 0) continue;
+      ssize_t n = read(name, comm, sizeof comm - 1);
+      close(name);
+      if (n <= 0 || !strncmp(comm, "probe", 5)) continue;
       ++looked;
       static const char* const things[] = {"cwd", "root"};
       for (int i = 0; i < 2; ++i) {
@@ -228,7 +237,7 @@ static int spy(double seconds) {
         char link[400];
         snprintf(link, sizeof link, "%s/%s", path, e->d_name);
         n = readlink(link, target, sizeof target - 1);
-        if (n <= 0) continue;
+        if (n <= 0 || !is_stage(pid)) continue;
         target[n] = 0;
         printf("{\"what\":\"fd\",\"fd\":%d,\"target\":", atoi(e->d_name));
         json_text(target);
@@ -236,16 +245,20 @@ static int spy(double seconds) {
       }
       if (dir) closedir(dir);
       if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
-        // what could be done with it counts: its capabilities
+        // what could be done with it counts: its capabilities. It is not stopped: what it executes
+        // meanwhile is looked at again below.
         char status[64], line[256], caps[32] = "?";
         snprintf(status, sizeof status, "/proc/%d/status", pid);
         FILE* f = fopen(status, "re");
         while (f && fgets(line, sizeof line, f)) sscanf(line, "CapPrm: %31s", caps);
         if (f) fclose(f);
-        printf("{\"what\":\"ptrace\",\"target\":\"%s\"}\n", caps);
+        if (is_stage(pid)) printf("{\"what\":\"ptrace\",\"target\":\"%s\"}\n", caps);
+        ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+        waitpid(pid, 0, __WALL);
         ptrace(PTRACE_DETACH, pid, 0, 0);
       }
     }
+    if (proc) closedir(proc);
   }
   printf("{\"what\":\"end\",\"rounds\":%lu,\"looked\":%lu}\n", rounds, looked);
   return 0;
@@ -500,6 +513,8 @@ static int caller(int argc, char** argv) {
           default: open("/proc/self/ns/mnt", O_RDONLY); break;
         }
       }
+    } else if (!strncmp(argv[i], "free=", 5)) {
+      for (int fd = 3; fd < atoi(argv[i] + 5); ++fd) close(fd);
     } else if (!strncmp(argv[i], "umask=", 6)) {
       umask((mode_t)strtol(argv[i] + 6, 0, 8));
     } else if (!strncmp(argv[i], "nice=", 5)) {
