@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 # Burns for five seconds of the clock, then says what its cgroup counted in that time, and sleeps.
 BURN = """
-import time
+import os, time
 def usage():
     with open('/sys/fs/cgroup/cpu.stat') as file:
         return int(file.readline().split()[1])
@@ -26,6 +26,7 @@ before, start = usage(), time.monotonic()
 while time.monotonic() < start + 5: pass
 print(usage() - before, time.monotonic() - start, flush=True)
 time.sleep(4)
+os._exit(0)  # the interpreter's own end would take long enough to be throttled
 """
 
 
@@ -49,9 +50,9 @@ def cpu_limit(t):
     equal([cpu["nrThrottled"], cpu["throttledUsec"]], [stat["nr_throttled"], stat["throttled_usec"]],
           "throttling in the report and in cpu.stat")
     check(stat["nr_throttled"] >= 30, f"throttled in {stat['nr_throttled']} periods only")
-    # After the reading the program still ends: a few periods, and little time.
-    within(cpu["nrPeriods"] - stat["nr_periods"], 0, 5, "periods after the reading")
-    within(cpu["usageUsec"] - stat["usage_usec"], 0, 400_000, "usage after the reading, us")
+    # After the reading the program still ends.
+    within(cpu["nrPeriods"] - stat["nr_periods"], 0, 3, "periods after the reading")
+    within(cpu["usageUsec"] - stat["usage_usec"], 0, 50_000, "usage after the reading, us")
     equal(cpu["limitCores"], 0.5, "limit in the report")
     found = re.search(r"cpu +(\d\.\d\d) of 0\.50 cores +throttled in (\d+) of (\d+) periods, (\S+) s stalled", err)
     check(found, f"the summary says {err!r}")
@@ -76,7 +77,9 @@ def memory_limit(t):
     lines = result.err.splitlines()
     check(lines[0].endswith("killed by the OOM killer at memory.max = 64 MiB (resources.limits.memory)"),
           f"first line {lines[0]!r}")
-    check("of 64 MiB     oom_kill 1, max " in result.err, f"line of the memory in {result.err!r}")
+    # With memory.oom.group Linux counts a victim that is still there when it goes through the group once more.
+    check(f"of 64 MiB     oom_kill {oom['kills']}, max " in result.err, f"line of the memory in {result.err!r}")
+    check(oom["kills"] in (1, 2), f"{oom['kills']} kills of one process")
 
 
 @test(limit=120)
