@@ -109,9 +109,11 @@ std::string nonce() {
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
              const HostFacts& facts) {
+  TRY(fault_point("remove the cgroup"));
   if (view.record && !view.record->cgroup_path.empty() &&
       view.record->boot_id == TRY(read_boot_id()))
     TRY(remove_cgroup(facts.cgroup, view.record->cgroup_path));
+  TRY(fault_point("remove the state"));
   return dir.remove(root);
 }
 
@@ -279,6 +281,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
+  TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);
   if (!dir) {

@@ -1,5 +1,8 @@
 // Owns: points at which a test build can be told to fail or to die (MINIRUN_FAULT=KIND:N), so that
-// the fault loop reaches every step. In a normal build they are nothing.
+// the fault loop (tests/faults) reaches every step. In a normal build they are nothing.
+//   point:N the parent's Nth point fails       die:N        SIGKILL there
+//   parent:N the parent's Nth step fails       child:N      the child's
+//   child-die:N the child ends at its Nth step list         tells all of them on standard error
 // Must not: exist in a build that is shipped.
 #pragma once
 

@@ -134,7 +134,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
                    .n = {as_int(capabilities.effective), as_int(capabilities.permitted),
                          as_int(capabilities.inheritable)},
                    .field = field});
-  steps.push_back({.op = Op::ambient, .n = {as_int(capabilities.ambient)}, .field = field});
+  // capabilities(7): only what is permitted and inheritable can be raised. What an engine asks for
+  // beyond that (Debian's `runc spec` does) is a warning of the reader, as config.md wants it.
+  const std::uint64_t ambient =
+      capabilities.ambient & capabilities.permitted & capabilities.inheritable;
+  steps.push_back({.op = Op::ambient, .n = {as_int(ambient)}, .field = field});
 }
 
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
@@ -203,6 +207,7 @@ class Planner {
 
   LaunchPlan make() && {
     plan_.id = options_.id;
+    refuse_unsupported();
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -227,6 +232,23 @@ class Planner {
 
   static void append(Steps& to, const Steps& from) {
     to.insert(to.end(), from.begin(), from.end());
+  }
+
+  /// What the model holds and no step carries out yet: never left out in silence.
+  void refuse_unsupported() {
+    auto refuse = [this](bool asked, const char* pointer, const char* what) {
+      if (asked)
+        error(pointer, fmt::format("{} not supported by this version of minirun", what));
+    };
+    refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
+    refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
+    refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
+    refuse(spec_.memory_policy.has_value(), "/linux/memoryPolicy", "a memory policy is");
+    refuse(!spec_.mount_label.empty(), "/linux/mountLabel", "mount labels are");
+    refuse(seccomp_ != nullptr && seccomp_->notify, "/linux/seccomp", "SCMP_ACT_NOTIFY is");
+    if (!spec_.process) return;
+    refuse(!spec_.process->apparmor_profile.empty(), "/process/apparmorProfile", "AppArmor is");
+    refuse(!spec_.process->selinux_label.empty(), "/process/selinuxLabel", "SELinux is");
   }
 
   void plan_cgroup() {
@@ -291,8 +313,11 @@ class Planner {
       error("/linux/timeOffsets", "needs a new time namespace");
       return;
     }
-    fresh &= ~clone_newtime;
-    joins_.push_back({.op = Op::unshare, .n = {clone_newtime}, .field = "linux.timeOffsets"});
+    // Both take in children only. The pid namespace too, for else this process would be its first,
+    // and CLONE_PARENT is refused to that (EINVAL).
+    const std::uint64_t late = fresh & (clone_newtime | CLONE_NEWPID);
+    fresh &= ~late;
+    joins_.push_back({.op = Op::unshare, .n = {as_int(late)}, .field = "linux.timeOffsets"});
     const Slot proc = slots_.from_parent();
     plan_.parent.push_back({.op = Op::open_file,
                             .n = {number(proc), O_PATH | O_DIRECTORY},

@@ -110,8 +110,8 @@ class Waiter {
 
   Result<WaitResult> collect() {
     siginfo_t info{};
-    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(options_.pidfd), &info,
-                 WEXITED) != 0)
+    if (TEMP_FAILURE_RETRY(::waitid(static_cast<idtype_t>(P_PIDFD),
+                                    static_cast<id_t>(options_.pidfd), &info, WEXITED)) != 0)
       return os_error("waitid");
     if (info.si_code == CLD_EXITED)
       result_.exit_code = info.si_status;
@@ -166,15 +166,18 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
+  TRY(fault_point("share the lock"));
   TRY(creation.dir.share_lock());
   std::vector<LevelCounters> before;
   if (request.measure && has_foreign_ancestors(plan.cgroup))
     before = levels_of(facts.cgroup, plan.cgroup.path);
+  TRY(fault_point("terminal"));
   std::optional<TerminalProxy> terminal;
   if (launched.console) terminal.emplace(TRY(TerminalProxy::start(std::move(launched.console))));
   result.started = timestamp();
   const auto start = std::chrono::steady_clock::now();
   TRY(give_word(launched, plan.child, signals.get(), true));
+  TRY(fault_point("wait for the program"));
   clock.mark("exec");
   if (step_times != nullptr) *step_times = launched.step_nanoseconds;
   WaitOptions wait{.signal_fd = signals.get(),
@@ -188,6 +191,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.finished = timestamp();
   launched.init.pid = 0;  // it is collected: nothing to kill
+  TRY(fault_point("counters"));
   if (terminal) terminal->drain();
   terminal.reset();
   result.exit_code = ended.exit_code;
@@ -199,12 +203,15 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   }
   clock.mark("program");
   const bool keep = creation.record.keep;
+  TRY(fault_point("lock"));
   TRY(creation.dir.upgrade_lock());
+  TRY(fault_point("remove the cgroup"));
   if (keep) {
     TRY(launched.cgroup->remove());
     creation.keep();
   } else {
     TRY(launched.cgroup->remove());
+    TRY(fault_point("remove the state"));
     TRY(creation.undo());
   }
   clock.mark("remove");
@@ -224,6 +231,7 @@ Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const Hos
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
   TRY(give_word(*creation.launched, plan.child, signals.get(), true));
+  TRY(fault_point("let it go"));
   const pid_t pid = creation.launched->init.pid;
   creation.keep();
   return pid;

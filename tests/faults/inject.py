@@ -1,0 +1,184 @@
+"""The fault loop: at every point of the parent and every step of parent and child a failure, and a
+death, over all plans. The program under test tells what there is (MINIRUN_FAULT=list); nothing here
+knows a number. Needs a build with -DMINIRUN_FAULTS=ON."""
+import errno
+import os
+import pty
+import re
+
+import plans
+import world
+from world import Failure, good, listed, minirun
+
+# What the child cannot tell any more: it has begun to be the program.
+EXEC_FAILED = 126
+
+
+def start(plan, world_, fault="", container=None):
+    environment = {"MINIRUN_FAULT": fault} if fault else {}
+    if not plan.terminal:
+        return minirun(*plan.words(container), environment=environment)
+    master, slave = pty.openpty()
+    import termios
+    before = termios.tcgetattr(slave)
+    try:
+        result = minirun(*plan.words(container), environment=environment, stdin=slave,
+                         terminal=True)
+        if termios.tcgetattr(slave) != before and not fault.startswith("die"):
+            raise Failure(f"the caller's terminal is left raw; {result.words()}")
+        return result
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def remove(plan, container=None):
+    if plan.detached:
+        good(minirun("delete", "-f", container or world.ID), "delete -f")
+
+
+def list_faults(plan, world_):
+    """[(kind, index, words)] of one undisturbed run. Skips what this host cannot run."""
+    plain = start(plan, world_)
+    if plain.status != 0:
+        raise world.Skip(f"cannot run here: {plain.err.strip()}")
+    remove(plan)
+    world_.expect_nothing("after an undisturbed run")
+    told = good(start(plan, world_, "list"), "MINIRUN_FAULT=list")
+    remove(plan)
+    found = re.findall(r"^fault: (\w+) (\d+) (.*)$", told.err, re.M)
+    if not found:
+        raise world.Skip("this minirun was built without -DMINIRUN_FAULTS=ON")
+    return sorted({(kind, int(index), words) for kind, index, words in found})
+
+
+def fails(plan, world_, kind, index, words):
+    result = start(plan, world_, f"{kind}:{index}")
+    if result.status == 0:
+        remove(plan)
+        raise Failure(f"the failure was not noticed; {result.words()}")
+    want = {125, EXEC_FAILED} if words == "process.args" else {125}
+    if result.status not in want:
+        raise Failure(f"status {result.status}, not {sorted(want)}; {result.words()}")
+    lines = result.err.splitlines()
+    if len(lines) != 1 or not lines[0].startswith("minirun: error: "):
+        raise Failure(f"not one line: {result.err!r}")
+    if words not in lines[0] or os.strerror(errno.EIO) not in lines[0]:
+        raise Failure(f"the message names neither {words!r} nor the errno: {lines[0]!r}")
+    world_.expect_nothing("after the failure", 0)
+
+
+def parent_dies(plan, world_, index):
+    result = start(plan, world_, f"die:{index}")
+    if result.status != -9:
+        raise Failure(f"was to be killed; {result.words()}")
+    after_death(plan, world_)
+    start(plan, world_, f"die:{index}")
+    after_death(plan, world_, with_gc=False)
+
+
+def after_death(plan, world_, with_gc=True):
+    """After the SIGKILL of a minirun: the promise of crash safety. What is left is removed by gc, or
+    by the next run with the same id."""
+    living = world_.dead(0.1 if plan.detached else world.DEATH_SECONDS)
+    entry = listed(world.ID) if plan.detached else None
+    if living and entry is not None and entry["status"] == "running":
+        good(minirun("delete", "-f", world.ID), "delete -f")
+        world_.expect_nothing("after delete -f")
+        return
+    living = world_.dead()
+    if living:
+        raise Failure("a second later there lives " + ", ".join(living))
+    if entry is not None and not entry.get("crashed"):
+        good(minirun("delete", world.ID), "delete")  # committed and stopped, so it is the user's
+    elif with_gc:
+        good(minirun("gc"), "gc")
+    else:
+        quick = plans.TRUE
+        good(start(quick, world_), "the next run with the same id")
+    world_.expect_nothing("after gc, delete or the next run")
+
+
+def child_dies(plan, world_, index, committed):
+    result = start(plan, world_, f"child-die:{index}")
+    if committed and plan.detached and result.status == 0:
+        # Dead after the word is dead as a running program: a stopped container.
+        good(minirun("delete", world.ID), "delete")
+    else:
+        want = {125, 137} if committed else {125}
+        if result.status not in want:
+            raise Failure(f"status {result.status}, not {sorted(want)}; {result.words()}")
+        if result.status == 125 and len(result.err.splitlines()) != 1:
+            raise Failure(f"not one line: {result.err!r}")
+    world_.expect_nothing("after the child's death", 0)
+
+
+def run_plan(plan, world_, report):
+    faults = list_faults(plan, world_)
+    counts = {}
+    word = max((index for kind, index, words in faults
+                if kind == "child" and "wait for the word" in words), default=None)
+    for kind, index, words in faults:
+        counts[kind] = counts.get(kind, 0) + 1
+        report.case(f"{kind}:{index} ({words})", lambda: fails(plan, world_, kind, index, words))
+        if kind == "point":
+            report.case(f"die:{index} ({words})", lambda: parent_dies(plan, world_, index))
+        elif kind == "child":
+            committed = word is not None and index > word
+            report.case(f"child-die:{index} ({words})",
+                        lambda: child_dies(plan, world_, index, committed))
+    again = start(plan, world_)
+    good(again, "the same id after all of it")
+    remove(plan)
+    world_.expect_nothing("at the end")
+    world_.expect_no_keyrings()
+    return ", ".join(f"{count} {kind}s" if kind == "point" else f"{count} steps of the {kind}"
+                     for kind, count in sorted(counts.items()))
+
+
+def other_command(world_, report, name, prepare, words, repair):
+    """delete and gc: a failure and a death at each of their points."""
+    index = 0
+    while True:
+        prepare()
+        told = minirun(*words, environment={"MINIRUN_FAULT": "list"})
+        names = re.findall(r"^fault: point \d+ (.*)$", told.err, re.M)
+        good(told, name)
+        world_.expect_nothing(f"after {name}")
+        if index == len(names):
+            return f"{index} points"
+        for kind, status in (("point", 1), ("die", -9)):
+            def one():
+                prepare()
+                result = minirun(*words, environment={"MINIRUN_FAULT": f"{kind}:{index}"})
+                if result.status != status:
+                    raise Failure(f"was to fail; {result.words()}")
+                if kind == "point" and names[index] not in result.err:
+                    raise Failure(f"the message does not name the step; {result.words()}")
+                repair()
+                world_.expect_nothing("after the second attempt")
+            report.case(f"{name} {kind}:{index} ({names[index]})", one)
+        index += 1
+
+
+def run_others(found, world_, report):
+    detached, asleep = found["detached"], found["sleep"]
+
+    def running():
+        good(start(detached, world_), "run -d")
+
+    def crashed():
+        result = start(asleep, world_, "die:8")
+        if result.status != -9:
+            raise Failure(result.words())
+        world_.dead()
+        if listed(world.ID) is None:
+            raise Failure("the crashed run is not listed")
+
+    def delete():
+        good(minirun("delete", "-f", world.ID), "delete -f")
+
+    words = [other_command(world_, report, "delete", running, ["delete", "-f", world.ID], delete),
+             other_command(world_, report, "gc", crashed, ["gc"],
+                           lambda: good(minirun("gc"), "gc"))]
+    return "delete {}, gc {}".format(*words)
