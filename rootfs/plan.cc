@@ -72,7 +72,10 @@ class Planner {
     } else {
       plan_overlay();
     }
-    plan_.build.push_back({.op = Op::attach_root, .n = {number(plan_.root)}, .field = "root"});
+    plan_.build.push_back({.op = Op::attach_root,
+                           .n = {number(plan_.root)},
+                           .s = {spec_.root.path},  // for the words of a failure only
+                           .field = "root"});
   }
 
   void plan_overlay() {
