@@ -264,10 +264,10 @@ def signals(found, world_, report):
         time.sleep(pause)
         run.signal(number)
         try:
-            # An init without a handler ignores it; who insists three times means it.
+            # An init without a handler ignores it; three times INT or TERM means it.
             for _ in range(3):
                 time.sleep(0.02)
-                run.signal(number)
+                run.signal(signal.SIGTERM if number == signal.SIGHUP else number)
         except ProcessLookupError:
             pass
         result = run.wait(5)
