@@ -90,8 +90,7 @@ struct CloseDir {
 
 Status remove_content(int directory, const std::string& name, dev_t device, int depth) {
   if (depth > 256) return os_error(ELOOP, name);
-  const int fd =
-      ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  const int fd = ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return os_error(name);
   const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd));
   if (!dir) {
@@ -103,13 +102,12 @@ Status remove_content(int directory, const std::string& name, dev_t device, int 
     if (child == "." || child == "..") continue;
     if (::unlinkat(fd, child.c_str(), 0) == 0 || errno == ENOENT) continue;
     if (errno != EISDIR && errno != EPERM) return os_error(child);
-    struct stat info {};
+    struct stat info{};
     if (::fstatat(fd, child.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return os_error(child);
     if (!S_ISDIR(info.st_mode)) return os_error(EPERM, child);
     if (info.st_dev != device) return os_error(EXDEV, child, "something is mounted there");
     TRY(remove_content(fd, child, device, depth + 1));
-    if (::unlinkat(fd, child.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
-      return os_error(child);
+    if (::unlinkat(fd, child.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) return os_error(child);
   }
   return {};
 }
@@ -117,7 +115,7 @@ Status remove_content(int directory, const std::string& name, dev_t device, int 
 }  // namespace
 
 Status remove_tree(int directory, const std::string& name) {
-  struct stat info {};
+  struct stat info{};
   if (::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return {};
     return os_error(name);

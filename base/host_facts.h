@@ -36,6 +36,8 @@ struct HostFacts {
   uid_t euid = 0;
   std::uint64_t page_size_bytes = 4096;
   unsigned cpus_online = 1;
+  /// What we can pass on (our permitted set): in a container of somebody else's it is not all.
+  std::uint64_t capabilities = ~std::uint64_t{0};
   bool overlay_lowerdir_append = false;  ///< fsconfig "lowerdir+", Linux 6.8
   /// Layers of an overlay may be detached mounts: clone_private_mount() of Linux 6.15.
   bool overlay_detached_layers = false;

@@ -35,7 +35,7 @@ class Exec : public Command {
     app.add_flag("-d,--detach", detach_, "return when the program runs");
     app.add_flag("-t,--tty", tty_, "with a terminal");
     app.add_option("--cwd", cwd_, "working directory");
-    app.add_option("-e,--env", environment_, "K=V for the program")->expected(1)->take_all();
+    app.add_option("-e,--env", environment_, "K=V for the program")->allow_extra_args(false);
     app.add_option("-u,--user", user_, "UID or UID:GID");
     app.add_option("ID", id_, "the container")->required();
     app_ = &app;

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -59,6 +61,10 @@ Result<HostFacts> discover_host() {
     return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return os_error("capget");
+  facts.capabilities = sets[0].permitted | std::uint64_t{sets[1].permitted} << 32;
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
@@ -154,6 +160,14 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
   return ContainerDir::create(root, id);
 }
 
+/// The upper layer of a root that is kept (`run --keep`). Its mode becomes that of the root.
+Status make_layer(const ContainerDir& dir) {
+  for (const char* path : {"layer", "layer/upper", "layer/work"})
+    if (::mkdirat(dir.fd(), path, 0755) != 0 || ::fchmodat(dir.fd(), path, 0755, 0) != 0)
+      return os_error(fmt::format("{}/{}", dir.id(), path), "make the layer");
+  return {};
+}
+
 }  // namespace
 
 Result<Creation> create_container(const StateRoot& root, Record record, const std::string& document,
@@ -170,6 +184,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));
+  if (record.keep) TRY(make_layer(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
   Status undone;

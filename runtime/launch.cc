@@ -25,6 +25,7 @@
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
 #include "stage/freestanding/interpreter.h"
+#include "stage/freestanding/raw.h"
 
 extern "C" {
 extern const char minirun_stage_begin[];
@@ -92,35 +93,89 @@ Result<Stage> make_stage(const Steps& child, int fd_count, bool timing) {
 
 namespace {
 
-/// What the child does between the clone and the stage: no allocation, no return.
-[[noreturn]] void enter_stage(const Stage& stage, int channel, int parents_end, bool wait_for_maps,
-                              const char* const* argv) noexcept {
-  int error = 0;
+struct StageEntry {
+  const Stage& stage;
+  int channel;
+  int parents_end;
+  bool wait_for_maps;
+  const char* const* argv;
+};
+
+/// What the child does between the clone and the stage: no allocation, no return. It may run in
+/// the parent's memory (CLONE_VM), so it writes to nothing but its own stack.
+[[noreturn]] void enter_stage(const StageEntry* entry) noexcept {
+  long result = 0;
   wire::Call call = wire::Call::execve;
-  if (wait_for_maps) {
+  if (entry->wait_for_maps) {
     // Without this a dead parent would be no end of file, and the wait for ever.
-    ::close(parents_end);
+    raw::call(__NR_close, entry->parents_end);
     char byte = 0;
-    if (TEMP_FAILURE_RETRY(::read(channel, &byte, 1)) != 1) ::_exit(125);
+    long size;
+    do {
+      size = raw::call(__NR_read, entry->channel, &byte, 1);
+    } while (size == -EINTR);
+    if (size != 1) raw::call(__NR_exit_group, 125);
     // An execve keeps the capabilities of the new user namespace only for its root.
-    if (::syscall(SYS_setresgid, 0, 0, 0) != 0 || ::syscall(SYS_setresuid, 0, 0, 0) != 0) {
-      error = errno;
-      call = wire::Call::setresuid;
-    }
+    result = raw::call(__NR_setresgid, 0, 0, 0);
+    if (result == 0) result = raw::call(__NR_setresuid, 0, 0, 0);
+    call = wire::Call::setresuid;
   }
-  if (error == 0) {
-    static const char* const environment[] = {nullptr};
-    if (::fcntl(channel, F_SETFD, 0) == 0)
-      ::syscall(SYS_execveat, stage.file.get(), "", argv, environment, AT_EMPTY_PATH);
-    error = errno;
+  if (result == 0) {
+    const char* const environment[] = {nullptr};
+    call = wire::Call::execve;
+    result = raw::call(__NR_fcntl, entry->channel, F_SETFD, 0);
+    if (result == 0)
+      result = raw::call(__NR_execveat, entry->stage.file.get(), "", entry->argv, environment,
+                         AT_EMPTY_PATH);
   }
   wire::Message message{};
   message.kind = wire::MessageKind::failure;
   message.failure.step = ~0U;
   message.failure.call = static_cast<std::uint32_t>(call);
-  message.failure.errnum = error;
-  wire::send_message(channel, message, sizeof message, -1);
-  ::_exit(125);
+  message.failure.errnum = static_cast<std::int32_t>(-result);
+  wire::send_message(entry->channel, message, sizeof message, -1);
+  for (;;) raw::call(__NR_exit_group, 125);
+}
+
+/// clone3(2) whose child starts in enter_stage on a stack of its own: with CLONE_VM | CLONE_VFORK
+/// no page table is copied for a child that executes at once.
+long clone_to_stage(clone_args& arguments, const StageEntry& entry) noexcept {
+  alignas(16) std::array<char, 16384> stack;  // the parent stands still until the child is gone
+  arguments.stack = reinterpret_cast<__u64>(stack.data());
+  arguments.stack_size = stack.size();
+#if defined(__x86_64__)
+  long result = __NR_clone3;
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "mov %[entry], %%rdi\n\t"
+      "xor %%ebp, %%ebp\n\t"  // the entry may have been there
+
+      "call *%[function]\n\t"
+      "hlt\n"
+      "1:"
+      : "+a"(result)
+      : "D"(&arguments), "S"(sizeof arguments), [entry] "r"(&entry), [function] "r"(&enter_stage)
+      : "rcx", "r11", "memory");
+  return result;
+#else
+  register long x8 asm("x8") = __NR_clone3;
+  register long x0 asm("x0") = reinterpret_cast<long>(&arguments);
+  register long x1 asm("x1") = sizeof arguments;
+  asm volatile(
+      "svc 0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x0, %[entry]\n\t"
+      "mov x29, xzr\n\t"
+      "blr %[function]\n\t"
+      "brk #0\n"
+      "1:"
+      : "+r"(x0)
+      : "r"(x8), "r"(x1), [entry] "r"(&entry), [function] "r"(&enter_stage)
+      : "memory", "x30");
+  return x0;
+#endif
 }
 
 }  // namespace
@@ -146,9 +201,13 @@ Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, b
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<__u64>(cgroup);
   }
-  const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (pid == 0) enter_stage(stage, other.get(), pair[0], wait_for_maps, argv);
-  if (pid < 0) return os_error("clone3");
+  const StageEntry entry{stage, other.get(), child.channel.get(), wait_for_maps, argv};
+  // A child that first waits for us cannot have us wait for it.
+  if (!wait_for_maps) arguments.flags |= CLONE_VM | CLONE_VFORK;
+  const long pid = wait_for_maps ? raw::call(__NR_clone3, &arguments, sizeof arguments)
+                                 : clone_to_stage(arguments, entry);
+  if (pid == 0) enter_stage(&entry);
+  if (pid < 0) return os_error(static_cast<int>(-pid), "clone3");
   child.pid = static_cast<pid_t>(pid);
   child.pidfd = PidFd(pidfd);
   return child;
@@ -205,7 +264,7 @@ Result<std::optional<StageMessage>> receive(int channel, int signal_fd) {
   TRY(wait_readable(channel, signal_fd));
   StageMessage result;
   // A timing packet is larger than a message: both begin with the kind.
-  std::vector<char> buffer(sizeof(wire::Message) + 4096 * sizeof(std::uint32_t));
+  static std::array<char, sizeof(wire::Message) + 4096 * sizeof(std::uint32_t)> buffer;
   iovec vector{buffer.data(), buffer.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
   msghdr packet{};

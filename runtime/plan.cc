@@ -114,7 +114,13 @@ void add_seccomp(const SeccompProgram* seccomp, Steps& steps) {
 /// Bounding before ids (needs CAP_SETPCAP), ids before the sets (they change them), ambient last.
 void add_identity(const ProcessSteps& input, Steps& steps) {
   const Process& process = input.process;
-  const Capabilities capabilities = process.capabilities.value_or(Capabilities{});
+  Capabilities capabilities = process.capabilities.value_or(Capabilities{});
+  // runtime-spec config.md: what cannot be granted is no failure. A new user namespace has all.
+  if (!input.userns)
+    for (std::uint64_t Capabilities::* set :
+         {&Capabilities::bounding, &Capabilities::effective, &Capabilities::permitted,
+          &Capabilities::inheritable, &Capabilities::ambient})
+      capabilities.*set &= input.facts.capabilities;
   const std::string field = "process.capabilities";
   steps.push_back({.op = Op::bounding, .n = {as_int(capabilities.bounding)}, .field = field});
   const auto& groups = process.user.additional_gids;
@@ -128,7 +134,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
                    .n = {as_int(capabilities.effective), as_int(capabilities.permitted),
                          as_int(capabilities.inheritable)},
                    .field = field});
-  steps.push_back({.op = Op::ambient, .n = {as_int(capabilities.ambient)}, .field = field});
+  // capabilities(7): only what is permitted and inheritable can be raised. What an engine asks for
+  // beyond that (Debian's `runc spec` does) is a warning of the reader, as config.md wants it.
+  const std::uint64_t ambient =
+      capabilities.ambient & capabilities.permitted & capabilities.inheritable;
+  steps.push_back({.op = Op::ambient, .n = {as_int(ambient)}, .field = field});
 }
 
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
@@ -197,6 +207,7 @@ class Planner {
 
   LaunchPlan make() && {
     plan_.id = options_.id;
+    refuse_unsupported();
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -221,6 +232,23 @@ class Planner {
 
   static void append(Steps& to, const Steps& from) {
     to.insert(to.end(), from.begin(), from.end());
+  }
+
+  /// What the model holds and no step carries out yet: never left out in silence.
+  void refuse_unsupported() {
+    auto refuse = [this](bool asked, const char* pointer, const char* what) {
+      if (asked)
+        error(pointer, fmt::format("{} not supported by this version of minirun", what));
+    };
+    refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
+    refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
+    refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
+    refuse(spec_.memory_policy.has_value(), "/linux/memoryPolicy", "a memory policy is");
+    refuse(!spec_.mount_label.empty(), "/linux/mountLabel", "mount labels are");
+    refuse(seccomp_ != nullptr && seccomp_->notify, "/linux/seccomp", "SCMP_ACT_NOTIFY is");
+    if (!spec_.process) return;
+    refuse(!spec_.process->apparmor_profile.empty(), "/process/apparmorProfile", "AppArmor is");
+    refuse(!spec_.process->selinux_label.empty(), "/process/selinuxLabel", "SELinux is");
   }
 
   void plan_cgroup() {
@@ -340,12 +368,22 @@ class Planner {
                              .field = "linux.personality"});
   }
 
+  void warn_of_missing_capabilities(const Process& process) {
+    if (!process.capabilities || spec_.find_namespace(NamespaceType::user) != nullptr) return;
+    if (const std::uint64_t missing = process.capabilities->bounding & ~facts_.capabilities;
+        missing != 0)
+      plan_.findings.push_back(
+          {Finding::Level::warning, "/process/capabilities",
+           fmt::format("{:#x} cannot be granted: minirun itself lacks them", missing)});
+  }
+
   void plan_process(const RootfsPlan& rootfs) {
     if (!spec_.process) {
       error("/process", "is needed to start a container");
       return;
     }
     const Process& process = *spec_.process;
+    warn_of_missing_capabilities(process);
     plan_.terminal = process.terminal;
     plan_.oom_score_adj = process.oom_score_adj;
     plan_.child.push_back({.op = Op::new_session});
