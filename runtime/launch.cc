@@ -44,11 +44,18 @@ void PhaseClock::mark(std::string name) {
 }
 
 Launched::~Launched() {
-  if (init.pid <= 0 || !pidfd) return;
-  ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-  siginfo_t info{};
-  (void)TEMP_FAILURE_RETRY(
-      ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED));
+  (void)end();  // who wants to know calls end() itself
+}
+
+Status Launched::end() {
+  if (init.pid > 0 && pidfd) {
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+    siginfo_t info{};
+    (void)TEMP_FAILURE_RETRY(
+        ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED));
+    init.pid = 0;
+  }
+  return cgroup ? cgroup->remove() : Status();
 }
 
 void Launched::keep() {
@@ -419,6 +426,8 @@ class Launcher {
     return std::move(launched_);
   }
 
+  Status undo() { return launched_.end(); }
+
  private:
   void mark(const char* name) {
     if (context_.clock != nullptr) context_.clock->mark(name);
@@ -521,8 +530,11 @@ class Launcher {
   Child child_;
 };
 
-Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context) {
-  return Launcher(plan, context).run();
+Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context, Status& undone) {
+  Launcher launcher(plan, context);
+  Result<Launched> launched = launcher.run();
+  if (!launched) undone = launcher.undo();
+  return launched;
 }
 
 Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {

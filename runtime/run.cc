@@ -206,14 +206,12 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   TRY(fault_point("lock"));
   TRY(creation.dir.upgrade_lock());
   TRY(fault_point("remove the cgroup"));
-  if (keep) {
-    TRY(launched.cgroup->remove());
+  TRY(creation.end());
+  TRY(fault_point("remove the state"));
+  if (keep)
     creation.keep();
-  } else {
-    TRY(launched.cgroup->remove());
-    TRY(fault_point("remove the state"));
+  else
     TRY(creation.undo());
-  }
   clock.mark("remove");
   result.phases = clock.phases();
   return result;

@@ -103,7 +103,7 @@ Result<Record> parse_record(std::string_view text) {
 }
 
 std::string to_json(const Init& init) {
-  return fmt::format(R"({{"pid":{},"startTime":{}}})", init.pid, init.start_time);
+  return dump({{"pid", init.pid}, {"startTime", init.start_time}, {"cgroup", init.cgroup}});
 }
 
 Result<Init> parse_init(std::string_view text) {
@@ -114,7 +114,7 @@ Result<Init> parse_init(std::string_view text) {
   if (pid == object.end() || !pid->is_number_integer() || start == object.end() ||
       !start->is_number_unsigned())
     return plain_error("init.json", "lacks pid or startTime");
-  Init init{pid->get<pid_t>(), start->get<std::uint64_t>()};
+  Init init{pid->get<pid_t>(), start->get<std::uint64_t>(), string_of(object, "cgroup")};
   if (init.pid <= 0) return plain_error("init.json", "has an impossible pid");
   return init;
 }
