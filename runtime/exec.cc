@@ -1,7 +1,9 @@
 #include "runtime/exec.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <csignal>
 
@@ -35,7 +37,10 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                    .n = {number(init_slot), static_cast<std::int64_t>(flags)},
                    .field = "linux.namespaces"});
   if (userns) steps.push_back({.op = Op::become_root, .field = "linux.namespaces"});
-  if (has_pid_namespace(spec)) {
+  // Until the fork nobody in the container's pid namespace sees this process, so the fork waits
+  // until it is stripped. A terminal belongs to the session that the fork begins.
+  const bool late = has_pid_namespace(spec) && process.no_new_privileges && !process.terminal;
+  if (has_pid_namespace(spec) && !late) {
     steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
   }
@@ -44,7 +49,7 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                    .n = {number(root_slot), O_PATH | O_DIRECTORY},
                    .s = {"/"},
                    .field = "root"});
-  steps.push_back({.op = Op::new_session});
+  if (!late) steps.push_back({.op = Op::new_session});
   if (process.terminal) {
     const ConsoleSize size = process.console_size.value_or(ConsoleSize{});
     steps.push_back({.op = Op::console,
@@ -59,6 +64,7 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .userns = false,
                      .die_with_parent = !request.detach,
                      .preserve_fds = request.preserve_fds,
+                     .fork_late = late,
                      .check_executable = false,
                      .start_socket = Slot::none},
                     steps);
@@ -75,6 +81,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   const PidFd init = TRY(open_init(*view.init));
   const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.record->cgroup_path));
   const SignalFd signals = TRY(SignalFd::open());
+  // What a careless caller left open must not reach a process that the container can look into.
+  if (::close_range(static_cast<unsigned>(3 + request.preserve_fds), ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+    return os_error("close_range");
   const Steps steps = plan_exec(request, facts, view.id);
   const Stage stage = TRY(make_stage(steps, 2, false));
   Launched process;

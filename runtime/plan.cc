@@ -146,12 +146,18 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
     steps.push_back({.op = Op::check_executable,
                      .s = {executable_candidates(input.process)},
                      .field = "process.args"});
+  // From here on it waits: with nothing of the host in /proc/PID/fd.
+  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(input.start_socket)}});
+  if (input.fork_late) {
+    steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
+    steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    steps.push_back({.op = Op::new_session});
+  }
   steps.push_back({.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::ready)}});
   if (!input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {0}});
   if (input.start_socket != Slot::none)
     steps.push_back({.op = Op::listen_start, .n = {number(input.start_socket)}});
   steps.push_back({.op = Op::reset_signals});
-  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds}});
 }
 
 }  // namespace
@@ -211,6 +217,9 @@ class Planner {
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    // In a pid namespace that is shared others see this process while it has mounts of the host.
+    if (!owns(NamespaceType::pid) && facts_.euid == 0)
+      plan_.child.push_back({.op = Op::dumpable, .n = {0}});
     append(plan_.child, joins_);
     if (options_.new_keyring)
       plan_.child.push_back({.op = Op::keyring, .s = {"_ses." + options_.id}});
@@ -237,8 +246,7 @@ class Planner {
   /// What the model holds and no step carries out yet: never left out in silence.
   void refuse_unsupported() {
     auto refuse = [this](bool asked, const char* pointer, const char* what) {
-      if (asked)
-        error(pointer, fmt::format("{} not supported by this version of minirun", what));
+      if (asked) error(pointer, fmt::format("{} not supported by this version of minirun", what));
     };
     refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
     refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");

@@ -62,6 +62,9 @@ struct ProcessSteps {
   bool userns = false;
   bool die_with_parent = false;
   int preserve_fds = 0;
+  /// fork_into comes last, where the process has no more than the program will have: only with
+  /// no_new_privs, since a filter may refuse the fork.
+  bool fork_late = false;
   bool check_executable = false;  ///< report a missing program before the word of the parent
   Slot start_socket = Slot::none;
 };

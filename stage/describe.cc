@@ -129,10 +129,11 @@ std::string_view name(wire::Call call) {
                                                "setgroups",     "capset",
                                                "seccomp",       "accept",
                                                "recvmsg",       "sendmsg",
-                                               "close_range",   "execve",
-                                               "open",          "dup3",
-                                               "mmap",          "getdents64",
-                                               "program",       "injected fault"};
+                                               "close_range",   "fcntl",
+                                               "execve",        "open",
+                                               "dup3",          "mmap",
+                                               "getdents64",    "program",
+                                               "injected fault"};
   static_assert(std::size(names) == static_cast<std::size_t>(wire::Call::count_));
   const auto index = static_cast<std::size_t>(call);
   return index < std::size(names) ? names[index] : "unknown call";
@@ -252,7 +253,7 @@ std::string describe(const Step& step) {
     case Op::check_executable:
       return fmt::format("look for {}", joined(step.list(0), ", "));
     case Op::close_fds:
-      return fmt::format("close descriptors from {} on at exec", n[0]);
+      return fmt::format("close descriptors from {} on", n[0]);
     case Op::reset_signals:
       return "reset signals";
     case Op::execute:

@@ -76,7 +76,7 @@ enum class Op : std::uint16_t {
   barrier,           // n0 Message to send; waits for the parent's byte
   listen_start,      // n0 slot of a listening socket: wait for `start`
   check_executable,  // s0 list of candidates: fails as exec would
-  close_fds,         // n0 first descriptor that is closed at exec
+  close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
   reset_signals,
   execute,  // s0 list of candidates, s1 argv, s2 envp
   // ---- faults, only ever written by test builds
@@ -197,6 +197,7 @@ enum class Call : std::uint32_t {
   recvmsg,
   sendmsg,
   close_range,
+  fcntl,
   execve,
   open,
   dup3,

@@ -140,9 +140,28 @@ bool reset_signals(Context& context) noexcept {
   return true;
 }
 
+/// Closes all but the channel and one slot, now and not at the exec: whoever can look into
+/// /proc/PID/fd of a process that waits must find no directory of the host (CVE-2016-9962,
+/// CVE-2024-21626). The channel may have a number that the caller wants preserved.
 bool close_fds(Context& context, const Step& step) noexcept {
-  const long result = call(__NR_close_range, step.n[0], ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-  return result < 0 ? context.fail(Call::close_range, result) : true;
+  int keep[2] = {context.channel, context.slot(step.n[1])};
+  if (keep[0] > keep[1]) {
+    const int lower = keep[1];
+    keep[1] = keep[0];
+    keep[0] = lower;
+  }
+  auto from = static_cast<int>(step.n[0]);
+  long result = 0;
+  for (const int fd : keep) {
+    if (fd < from) continue;
+    if (fd > from) result = call(__NR_close_range, from, fd - 1, 0);
+    if (result < 0) return context.fail(Call::close_range, result);
+    from = fd + 1;
+  }
+  result = call(__NR_close_range, from, ~0U, 0);
+  if (result < 0) return context.fail(Call::close_range, result);
+  result = call(__NR_fcntl, context.channel, F_SETFD, FD_CLOEXEC);
+  return result < 0 ? context.fail(Call::fcntl, result) : true;
 }
 
 void send_timings(const Context& context) noexcept {
