@@ -57,9 +57,10 @@ test:
 install: build
 	install -D -m 755 build/minirun $(DESTDIR)$(PREFIX)/bin/minirun
 
-lint:
-	@.ci/packages build vm test
+lint: build
+	@.ci/packages build vm test lint
 	@tests/lint
+	@tests/tidy
 
 fmt:
 	@.ci/packages test

@@ -32,15 +32,15 @@ int umount2(const char* target, int flags);
 enum { detach = 2 };
 
 enum { last_capability = 40 };
-static const uint64_t kept_capabilities = 1ULL << CAP_AUDIT_WRITE | 1ULL << CAP_KILL |
-                                          1ULL << CAP_NET_BIND_SERVICE;
+static const uint64_t kept_capabilities =
+    1ULL << CAP_AUDIT_WRITE | 1ULL << CAP_KILL | 1ULL << CAP_NET_BIND_SERVICE;
 
 static struct sock_filter filter[4096];
 static struct sock_fprog program = {0, filter};
 
 // A failed step ends the child with its line's number: the benchmark shows the exit status.
-#define MUST(call) \
-  do { \
+#define MUST(call)                               \
+  do {                                           \
     if ((call) < 0) _exit(100 + __LINE__ % 100); \
   } while (0)
 
@@ -77,9 +77,10 @@ static void devices(void) {
 }
 
 static void masks(void) {
-  static const char* const masked[] = {
-      "proc/acpi",       "proc/asound",      "proc/kcore",       "proc/keys",    "proc/latency_stats",
-      "proc/timer_list", "proc/timer_stats", "proc/sched_debug", "sys/firmware", "proc/scsi"};
+  static const char* const masked[] = {"proc/acpi",        "proc/asound",        "proc/kcore",
+                                       "proc/keys",        "proc/latency_stats", "proc/timer_list",
+                                       "proc/timer_stats", "proc/sched_debug",   "sys/firmware",
+                                       "proc/scsi"};
   static const char* const read_only[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys",
                                           "proc/sysrq-trigger"};
   for (size_t i = 0; i < sizeof masked / sizeof masked[0]; ++i) {

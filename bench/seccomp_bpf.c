@@ -14,6 +14,7 @@ int main(void) {
   if (scanf("%u", &default_errno) != 1) return 2;
   scmp_filter_ctx context = seccomp_init(SCMP_ACT_ERRNO(default_errno));
   if (context == NULL || seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0) != 0) return 1;
+  if (seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2) != 0) return 1;
   while (scanf("%127s", word) == 1 && strcmp(word, "-") != 0) {
     const int result = seccomp_arch_add(context, seccomp_arch_resolve_name(word));
     if (result != 0 && result != -EEXIST) return 1;

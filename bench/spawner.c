@@ -107,8 +107,7 @@ static int one_run(int contender, long round, int print) {
   const long long end = now();
   close(error_fd);
   if (ninth_fd >= 0) close(ninth_fd);
-  if (print)
-    printf("%ld %d %lld %d %ld\n", round, contender, end - begin, status, usage.ru_maxrss);
+  if (print) printf("%ld %d %lld %d %ld\n", round, contender, end - begin, status, usage.ru_maxrss);
   return 0;
 }
 

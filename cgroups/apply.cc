@@ -331,7 +331,9 @@ Status Cgroup::remove() {
   }
   // EBUSY: another container moved in below. The kernel decides it atomically.
   while (!made_.empty()) {
-    (void)::unlinkat(mount_.get(), made_.back().c_str(), AT_REMOVEDIR);
+    if (::unlinkat(mount_.get(), made_.back().c_str(), AT_REMOVEDIR) != 0 && errno != EBUSY &&
+        errno != ENOENT && result)
+      result = os_error("/" + made_.back(), "cannot remove the cgroup");
     made_.pop_back();
   }
   return result;

@@ -47,7 +47,7 @@ class EventsFile {
 
   Result<CgroupEvents> read() const {
     std::array<char, 256> text;
-    const ssize_t n = ::pread(fd_.get(), text.data(), text.size(), 0);
+    const ssize_t n = TEMP_FAILURE_RETRY(::pread(fd_.get(), text.data(), text.size(), 0));
     if (n < 0) return os_error("cgroup.events");
     return parse_cgroup_events({text.data(), static_cast<std::size_t>(n)});
   }

@@ -95,7 +95,7 @@ Result<std::vector<CgroupMount>> scan_mountinfo(const std::vector<CgroupMembersh
   std::string pending;
   std::array<char, 16384> chunk;  // the kernel hands out about a page per read
   for (;;) {
-    const ssize_t n = ::read(fd.get(), chunk.data(), chunk.size());
+    const ssize_t n = TEMP_FAILURE_RETRY(::read(fd.get(), chunk.data(), chunk.size()));
     if (n < 0) return os_error("/proc/self/mountinfo");
     if (n == 0) return mounts;
     pending.append(chunk.data(), static_cast<std::size_t>(n));
@@ -114,7 +114,7 @@ Result<std::string> read_short(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return os_error(path);
   std::array<char, 4096> buffer;
-  const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+  const ssize_t n = TEMP_FAILURE_RETRY(::read(fd.get(), buffer.data(), buffer.size()));
   if (n < 0) return os_error(path);
   std::string text(buffer.data(), static_cast<std::size_t>(n));
   if (static_cast<std::size_t>(n) == buffer.size()) text += TRY(read_all(fd.get(), path));

@@ -40,7 +40,7 @@ Result<std::string> read_beneath(int dir, const char* name) {
 Status write_beneath(int dir, const char* name, std::string_view value) {
   const Fd fd(open_beneath(dir, name, O_WRONLY));
   if (!fd) return os_error(name);
-  if (::write(fd.get(), value.data(), value.size()) < 0) return os_error(name);
+  if (TEMP_FAILURE_RETRY(::write(fd.get(), value.data(), value.size())) < 0) return os_error(name);
   return {};
 }
 

@@ -77,7 +77,7 @@ std::size_t find_command(const std::vector<std::string>& argv) {
 // Closed standard descriptors would be taken by our own files, and inherited by the container.
 bool open_standard_descriptors() {
   std::array<pollfd, 3> polls{{{0, 0, 0}, {1, 0, 0}, {2, 0, 0}}};
-  if (::poll(polls.data(), polls.size(), 0) < 0) return false;
+  if (TEMP_FAILURE_RETRY(::poll(polls.data(), polls.size(), 0)) < 0) return false;
   for (const pollfd& poll : polls)
     if ((poll.revents & POLLNVAL) != 0 && ::open("/dev/null", O_RDWR) != poll.fd) return false;
   return true;
@@ -127,7 +127,11 @@ int main_checked(const std::vector<std::string>& argv) {
     print_error("minirun: error: must not be installed set-user-ID\n");
     return 125;
   }
-  if (!open_standard_descriptors()) return 125;
+  if (!open_standard_descriptors()) {
+    print_error(fmt::format("minirun: error: cannot open the standard descriptors: {}\n",
+                            errno_name(errno)));
+    return 125;
+  }
   const std::size_t at = find_command(argv);
   if (at == 0) {
     for (const std::string& word : argv) {

@@ -72,7 +72,10 @@ class Planner {
     } else {
       plan_overlay();
     }
-    plan_.build.push_back({.op = Op::attach_root, .n = {number(plan_.root)}, .field = "root"});
+    plan_.build.push_back({.op = Op::attach_root,
+                           .n = {number(plan_.root)},
+                           .s = {spec_.root.path},  // for the words of a failure only
+                           .field = "root"});
   }
 
   void plan_overlay() {
@@ -221,6 +224,10 @@ class Planner {
     const bool system = type == "proc" || type == "sysfs";
     const bool copies = mount.options.tmpcopyup;
     const std::uint64_t attributes = mount.options.attr_set;
+    if (!mount.source.empty() && mount.source != "none") {  // what mountinfo and df(1) show
+      options.emplace_back("source");
+      options.push_back(mount.source);
+    }
     plan_.build.push_back({.op = Op::make_mount,
                            .n = {number(slot), copies ? 0 : as_int(attributes)},
                            .s = {type, std::move(options)},

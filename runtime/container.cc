@@ -89,11 +89,17 @@ void Creation::keep() {
   if (launched) launched->keep();
 }
 
+Status Creation::end() {
+  Status ended = launched ? launched->end() : Status();
+  if (!ended) root_ = nullptr;
+  return ended;
+}
+
 Status Creation::undo() {
+  TRY(end());
+  launched.reset();
   const StateRoot* root = std::exchange(root_, nullptr);
-  launched.reset();  // kills init, then kills and removes the cgroup
-  if (root == nullptr) return {};
-  return dir.remove(*root);
+  return root != nullptr ? dir.remove(*root) : Status();
 }
 
 namespace {
@@ -106,13 +112,26 @@ std::string nonce() {
   return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
+Status expect_empty(const HostFacts& facts, const std::string& path) {
+  const Result<CgroupFd> cgroup = open_cgroup(facts.cgroup, path);
+  if (!cgroup) return cgroup.error().errnum == ENOENT ? Status() : std::unexpected(cgroup.error());
+  if (TRY(wait_until_empty(*cgroup, std::chrono::seconds(1)))) return {};
+  return os_error(EBUSY, "cgroup " + path,
+                  fmt::format("is of a create that did not end, and others live in it: {}",
+                              describe_pids(TRY(cgroup_pids(*cgroup, true)))));
+}
+
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
              const HostFacts& facts) {
   TRY(fault_point("remove the cgroup"));
-  if (view.record && !view.record->cgroup_path.empty() &&
-      view.record->boot_id == TRY(read_boot_id()))
-    TRY(remove_cgroup(facts.cgroup, view.record->cgroup_path));
+  const std::string cgroup = view.cgroup_path();
+  if (!cgroup.empty() && (!view.record || view.record->boot_id == TRY(read_boot_id()))) {
+    // Not committed: its own processes die with their minirun, and others may live in a cgroup that
+    // the user named and that minirun had not looked at yet. Those are never killed.
+    if (!view.committed) TRY(expect_empty(facts, cgroup));
+    TRY(remove_cgroup(facts.cgroup, cgroup));
+  }
   TRY(fault_point("remove the state"));
   return dir.remove(root);
 }
@@ -121,7 +140,8 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
 /// would have removed it. (The caller has the lock, so there is no such minirun.)
 bool is_left(const ContainerView& view) {
   return view.status == ContainerStatus::crashed ||
-         (view.status == ContainerStatus::stopped && view.record->foreground && !view.record->keep);
+         (view.status == ContainerStatus::stopped && view.record && view.record->foreground &&
+          !view.record->keep);
 }
 
 /// Makes the directory; the rest of a crash in its place is removed first.
@@ -167,7 +187,11 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   if (record.keep) TRY(make_layer(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
-  creation.launched = TRY(launch(plan, context));
+  Status undone;
+  Result<Launched> launched = launch(plan, context, undone);
+  if (!undone) creation.root_ = nullptr;  // the record stays, so that `gc` finds the rest
+  creation.launched = TRY(std::move(launched));
+  creation.launched->init.cgroup = plan.cgroup.path;
   TRY(fault_point("commit"));
   TRY(write_new_file(creation.dir.fd(), "init.json", to_json(creation.launched->init)));
   if (context.clock != nullptr) context.clock->mark("commit");
@@ -177,31 +201,43 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
 
 // ---------------------------------------------------------------- look
 
+std::string ContainerView::cgroup_path() const {
+  if (record) return record->cgroup_path;
+  if (init && !init->cgroup.empty()) return init->cgroup;
+  return committed ? "/minirun/" + id : "";
+}
+
+namespace {
+
+/// Of a container that was committed. Either file may be unreadable: what lives is still found.
+ContainerStatus status_of(const ContainerView& view, const HostFacts& facts) {
+  if (view.record) {
+    const Result<std::string> boot = read_boot_id();
+    if (!boot || view.record->boot_id != *boot) return ContainerStatus::stopped;
+  }
+  CgroupEvents events;
+  if (const std::string path = view.cgroup_path(); !path.empty())
+    if (const Result<CgroupFd> cgroup = open_cgroup(facts.cgroup, path))
+      events = read_cgroup_events(*cgroup).value_or(events);
+  if (view.init ? !open_init(*view.init) : !events.populated) return ContainerStatus::stopped;
+  if (events.frozen) return ContainerStatus::paused;
+  const bool waits = view.init && is_stage(view.init->pid);
+  return waits ? ContainerStatus::created : ContainerStatus::running;
+}
+
+}  // namespace
+
 ContainerView view_container(const ContainerDir& dir, const HostFacts& facts) {
   ContainerView view;
   view.id = dir.id();
   if (Result<Record> record = dir.record()) view.record = std::move(*record);
-  if (Result<Init> init = dir.init()) view.init = *init;
-  const Result<std::string> boot = read_boot_id();
-  const bool this_boot = view.record && boot && view.record->boot_id == *boot;
-  if (!view.record || !view.init) {
-    // A record that cannot be read any more is no reason to hide a live container, but without
-    // pid or cgroup there is nothing to look at.
+  Result<Init> init = dir.init();
+  view.committed = init || init.error().errnum != ENOENT;
+  if (init) view.init = std::move(*init);
+  if (view.committed)
+    view.status = status_of(view, facts);
+  else
     view.status = dir.busy() ? ContainerStatus::creating : ContainerStatus::crashed;
-    return view;
-  }
-  if (!this_boot || !open_init(*view.init)) {
-    view.status = ContainerStatus::stopped;
-    return view;
-  }
-  view.status = is_stage(view.init->pid) ? ContainerStatus::created : ContainerStatus::running;
-  if (!view.record->cgroup_path.empty()) {
-    const Result<CgroupFd> cgroup = open_cgroup(facts.cgroup, view.record->cgroup_path);
-    if (cgroup) {
-      const Result<CgroupEvents> events = read_cgroup_events(*cgroup);
-      if (events && events->frozen) view.status = ContainerStatus::paused;
-    }
-  }
   return view;
 }
 
@@ -223,8 +259,8 @@ bool lives(ContainerStatus status) {
          status == ContainerStatus::paused;
 }
 
-Status signal_all(const Record& record, int signal, const HostFacts& facts) {
-  const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, record.cgroup_path));
+Status signal_all(const ContainerView& view, int signal, const HostFacts& facts) {
+  const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.cgroup_path()));
   if (signal == SIGKILL) return kill_cgroup(cgroup);
   for (const pid_t pid : TRY(cgroup_pids(cgroup, true)))
     if (::kill(pid, signal) != 0 && errno != ESRCH) return os_error(fmt::format("kill {}", pid));
@@ -241,7 +277,7 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
     if (all && view.record && view.status == ContainerStatus::stopped) return {};
     return plain_error(id, "container not running");
   }
-  if (all) return signal_all(*view.record, signal, facts);
+  if (all || !view.init) return signal_all(view, signal, facts);
   const PidFd init = TRY(open_init(*view.init));
   if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0) {
     if (errno == ESRCH) return plain_error(id, "container not running");
@@ -252,13 +288,15 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
 
 namespace {
 
-/// Kills what lives. The record alone is enough: a corrupt init.json must not keep it alive.
+/// Kills what lives of a committed container; one readable file is enough to find it.
 Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
+  // After a reboot its cgroup's name may be another's.
+  if (view.record && view.record->boot_id != TRY(read_boot_id())) return {};
   if (view.init && lives(view.status))
     if (const Result<PidFd> init = open_init(*view.init))
       ::syscall(SYS_pidfd_send_signal, init->get(), SIGKILL, nullptr, 0);
-  if (view.record && !view.record->cgroup_path.empty()) {
-    const Status killed = kill_cgroup(facts.cgroup, view.record->cgroup_path);
+  if (const std::string path = view.cgroup_path(); view.committed && !path.empty()) {
+    const Status killed = kill_cgroup(facts.cgroup, path);
     if (!killed && killed.error().errnum != ENOENT) return killed;
   }
   return {};
@@ -284,6 +322,12 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
   TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);
+  if (!dir && dir.error().errnum == ETIMEDOUT && force && !view.committed) {
+    // It was being created when we looked, and runs by now.
+    view = view_container(*found, facts);
+    TRY(kill_for_delete(view, facts));
+    dir = ContainerDir::open(root, id, Lock::exclusive);
+  }
   if (!dir) {
     if (dir.error().detail == "container does not exist") return {};
     return std::unexpected(std::move(dir).error());

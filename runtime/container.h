@@ -37,7 +37,9 @@ class Creation {
   std::optional<Launched> launched;
 
   void keep();
-  /// Undoes now; errors say what could not be removed.
+  /// Kills and removes the cgroup. When that fails, the record stays, so that `gc` finds the rest.
+  [[nodiscard]] Status end();
+  /// end(), and then the directory.
   [[nodiscard]] Status undo();
 
  private:
@@ -61,6 +63,9 @@ struct ContainerView {
   ContainerStatus status = ContainerStatus::crashed;
   std::optional<Record> record;  ///< absent: crashed before it was written, or corrupt
   std::optional<Init> init;      ///< absent: not committed, or corrupt
+  bool committed = false;        ///< init.json is there, be it readable or not
+  /// Empty: unknown. From the record, else from init.json, else the default of the id.
+  [[nodiscard]] std::string cgroup_path() const;
 };
 [[nodiscard]] ContainerView view_container(const ContainerDir& dir, const HostFacts& facts);
 [[nodiscard]] Result<std::vector<ContainerView>> list_containers(const StateRoot& root,

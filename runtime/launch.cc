@@ -44,10 +44,18 @@ void PhaseClock::mark(std::string name) {
 }
 
 Launched::~Launched() {
-  if (init.pid <= 0 || !pidfd) return;
-  ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-  siginfo_t info{};
-  ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED);
+  (void)end();  // who wants to know calls end() itself
+}
+
+Status Launched::end() {
+  if (init.pid > 0 && pidfd) {
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+    siginfo_t info{};
+    (void)TEMP_FAILURE_RETRY(
+        ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED));
+    init.pid = 0;
+  }
+  return cgroup ? cgroup->remove() : Status();
 }
 
 void Launched::keep() {
@@ -74,7 +82,8 @@ Result<Stage> make_stage(const Steps& child, int fd_count, bool timing) {
                     {const_cast<char*>(padding.data()), stage.program_offset - size},
                     {const_cast<char*>(program.data()), program.size()}};
   const auto total = static_cast<ssize_t>(stage.program_offset + program.size());
-  if (::writev(stage.file.get(), parts, 3) != total) return os_error("stage", "write");
+  if (TEMP_FAILURE_RETRY(::writev(stage.file.get(), parts, 3)) != total)
+    return os_error("stage", "write");
   // Sealed: whoever gets hold of it through /proc/PID/exe can change nothing (CVE-2019-5736).
   if (::fcntl(stage.file.get(), F_ADD_SEALS,
               F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
@@ -101,7 +110,11 @@ struct StageEntry {
     // Without this a dead parent would be no end of file, and the wait for ever.
     raw::call(__NR_close, entry->parents_end);
     char byte = 0;
-    if (raw::call(__NR_read, entry->channel, &byte, 1) != 1) raw::call(__NR_exit_group, 125);
+    long size;
+    do {
+      size = raw::call(__NR_read, entry->channel, &byte, 1);
+    } while (size == -EINTR);
+    if (size != 1) raw::call(__NR_exit_group, 125);
     // An execve keeps the capabilities of the new user namespace only for its root.
     result = raw::call(__NR_setresgid, 0, 0, 0);
     if (result == 0) result = raw::call(__NR_setresuid, 0, 0, 0);
@@ -219,7 +232,7 @@ Status send_slots(const Child& child, const Stage& stage, const std::vector<int>
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int) * part);
     std::memcpy(CMSG_DATA(header), fds.data() + at, sizeof(int) * part);
-    if (::sendmsg(child.channel.get(), &message, MSG_NOSIGNAL) < 0)
+    if (TEMP_FAILURE_RETRY(::sendmsg(child.channel.get(), &message, MSG_NOSIGNAL)) < 0)
       return os_error("stage", "send descriptors");
   }
   return {};
@@ -349,7 +362,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
       case wire::MessageKind::hooks: {
         if (talk.hooks) TRY(talk.hooks(launched.init.pid));
         const wire::Go go{};
-        if (::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
+        if (TEMP_FAILURE_RETRY(::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
           return os_error("stage", "send");
         break;
       }
@@ -413,6 +426,8 @@ class Launcher {
     return std::move(launched_);
   }
 
+  Status undo() { return launched_.end(); }
+
  private:
   void mark(const char* name) {
     if (context_.clock != nullptr) context_.clock->mark(name);
@@ -469,14 +484,16 @@ class Launcher {
       const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
       if (!fd) return os_error(path);
       // user_namespaces(7): one write of the whole map.
-      if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+      if (TEMP_FAILURE_RETRY(::write(fd.get(), text.data(), text.size())) !=
+          static_cast<ssize_t>(text.size()))
         return os_error(fmt::format("linux.{}Mappings", name[0] == 'u' ? "uid" : "gid"), path);
       return {};
     };
     TRY(write_map("gid_map", plan_.gid_mappings));
     TRY(write_map("uid_map", plan_.uid_mappings));
     const char byte = 1;
-    if (::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL) != 1) return os_error("stage", "send");
+    if (TEMP_FAILURE_RETRY(::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL)) != 1)
+      return os_error("stage", "send");
     return {};
   }
 
@@ -513,13 +530,16 @@ class Launcher {
   Child child_;
 };
 
-Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context) {
-  return Launcher(plan, context).run();
+Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context, Status& undone) {
+  Launcher launcher(plan, context);
+  Result<Launched> launched = launcher.run();
+  if (!launched) undone = launcher.undo();
+  return launched;
 }
 
 Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {
   const wire::Go go{launched.ignored_signals};
-  if (::send(launched.channel.get(), &go, sizeof go, MSG_NOSIGNAL) < 0)
+  if (TEMP_FAILURE_RETRY(::send(launched.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
     return os_error("stage", "send");
   if (!until_exec) return {};
   for (;;) {

@@ -63,12 +63,16 @@ class Launched {
 
   /// Process and cgroup go on without us.
   void keep();
+  /// What the destructor does, and what could not be removed.
+  [[nodiscard]] Status end();
 
   Launched() = default;
 };
 
-/// Everything up to the child's "ready". Errors: the first failure, already undone.
-[[nodiscard]] Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context);
+/// Everything up to the child's "ready". Errors: the first failure, already undone, or what was to
+/// be undone is in `undone`.
+[[nodiscard]] Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context,
+                                      Status& undone);
 
 /// Gives the word. With `until_exec` waits until the program runs; an error is then the payload's
 /// own failure to start (describe_failure over `plan.child`).

@@ -134,7 +134,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
                    .n = {as_int(capabilities.effective), as_int(capabilities.permitted),
                          as_int(capabilities.inheritable)},
                    .field = field});
-  steps.push_back({.op = Op::ambient, .n = {as_int(capabilities.ambient)}, .field = field});
+  // capabilities(7): only what is permitted and inheritable can be raised. What an engine asks for
+  // beyond that (Debian's `runc spec` does) is a warning of the reader, as config.md wants it.
+  const std::uint64_t ambient =
+      capabilities.ambient & capabilities.permitted & capabilities.inheritable;
+  steps.push_back({.op = Op::ambient, .n = {as_int(ambient)}, .field = field});
 }
 
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {

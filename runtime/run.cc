@@ -110,8 +110,8 @@ class Waiter {
 
   Result<WaitResult> collect() {
     siginfo_t info{};
-    if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(options_.pidfd), &info,
-                 WEXITED) != 0)
+    if (TEMP_FAILURE_RETRY(::waitid(static_cast<idtype_t>(P_PIDFD),
+                                    static_cast<id_t>(options_.pidfd), &info, WEXITED)) != 0)
       return os_error("waitid");
     if (info.si_code == CLD_EXITED)
       result_.exit_code = info.si_status;
@@ -206,14 +206,12 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   TRY(fault_point("lock"));
   TRY(creation.dir.upgrade_lock());
   TRY(fault_point("remove the cgroup"));
-  if (keep) {
-    TRY(launched.cgroup->remove());
+  TRY(creation.end());
+  TRY(fault_point("remove the state"));
+  if (keep)
     creation.keep();
-  } else {
-    TRY(launched.cgroup->remove());
-    TRY(fault_point("remove the state"));
+  else
     TRY(creation.undo());
-  }
   clock.mark("remove");
   result.phases = clock.phases();
   return result;

@@ -103,7 +103,7 @@ Result<Record> parse_record(std::string_view text) {
 }
 
 std::string to_json(const Init& init) {
-  return fmt::format(R"({{"pid":{},"startTime":{}}})", init.pid, init.start_time);
+  return dump({{"pid", init.pid}, {"startTime", init.start_time}, {"cgroup", init.cgroup}});
 }
 
 Result<Init> parse_init(std::string_view text) {
@@ -114,7 +114,7 @@ Result<Init> parse_init(std::string_view text) {
   if (pid == object.end() || !pid->is_number_integer() || start == object.end() ||
       !start->is_number_unsigned())
     return plain_error("init.json", "lacks pid or startTime");
-  Init init{pid->get<pid_t>(), start->get<std::uint64_t>()};
+  Init init{pid->get<pid_t>(), start->get<std::uint64_t>(), string_of(object, "cgroup")};
   if (init.pid <= 0) return plain_error("init.json", "has an impossible pid");
   return init;
 }
@@ -181,6 +181,17 @@ bool ContainerDir::busy() const {
   return probe && ::flock(probe.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
+namespace {
+
+/// The lock of a directory that we made just now.
+int lock_new(int fd) {
+  if (TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX | LOCK_NB)) == 0) return 0;
+  // Somebody is just removing it as a rest: wait for that.
+  return errno == EWOULDBLOCK ? static_cast<int>(TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX))) : -1;
+}
+
+}  // namespace
+
 Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::string& id) {
   // Whoever finds a directory without a record and without a lock may remove it; so after locking
   // we look whether it is still there. Bounded: each round means that somebody cleaned up.
@@ -198,13 +209,12 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, root.path() + "/" + id);
     }
-    if (::flock(dir.fd(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) return os_error(id, "lock");
-      // Somebody is just removing it as a rest: wait for that.
-      if (::flock(dir.fd(), LOCK_EX) != 0) return os_error(id, "lock");
-    }
     struct stat info{};
-    if (::fstat(dir.fd(), &info) != 0) return os_error(id);
+    if (lock_new(dir.fd()) != 0 || ::fstat(dir.fd(), &info) != 0) {
+      const int error = errno;
+      ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
+      return os_error(error, id, "lock");
+    }
     dir.exclusive_ = true;
     if (info.st_nlink != 0) return dir;
   }
@@ -220,7 +230,7 @@ Result<ContainerDir> ContainerDir::open(const StateRoot& root, const std::string
     return os_error(root.path() + "/" + id);
   }
   if (lock == Lock::none) return dir;
-  if (::flock(dir.fd(), LOCK_EX | LOCK_NB) != 0) {
+  if (TEMP_FAILURE_RETRY(::flock(dir.fd(), LOCK_EX | LOCK_NB)) != 0) {
     if (errno != EWOULDBLOCK) return os_error(id, "lock");
     if (lock == Lock::try_exclusive)
       return os_error(EWOULDBLOCK, id, "another minirun is working on this container");
@@ -234,14 +244,14 @@ Result<ContainerDir> ContainerDir::open(const StateRoot& root, const std::string
 }
 
 Status ContainerDir::share_lock() {
-  if (::flock(fd(), LOCK_SH) != 0) return os_error(id_, "share the lock");
+  if (TEMP_FAILURE_RETRY(::flock(fd(), LOCK_SH)) != 0) return os_error(id_, "share the lock");
   exclusive_ = false;
   return {};
 }
 
 Status ContainerDir::upgrade_lock() {
   exclusive_ = true;
-  if (::flock(fd(), LOCK_EX | LOCK_NB) == 0) return {};
+  if (TEMP_FAILURE_RETRY(::flock(fd(), LOCK_EX | LOCK_NB)) == 0) return {};
   // A blocking flock(2) that an alarm ends: whoever holds the lock may be stopped or hang.
   struct sigaction quiet{}, before{};
   quiet.sa_handler = [](int) {};

@@ -44,6 +44,8 @@ struct Record {
 struct Init {
   pid_t pid = 0;
   std::uint64_t start_time = 0;
+  std::string
+      cgroup;  ///< as in the record: one unreadable file must not hide what is to be removed
   bool operator==(const Init&) const = default;
 };
 

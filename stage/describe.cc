@@ -161,7 +161,8 @@ std::string describe(const Step& step) {
     case Op::propagation:
       return fmt::format("set propagation of / to {:#x}{}", n[0], n[1] != 0 ? " recursively" : "");
     case Op::attach_root:
-      return "attach the root file system";
+      return "attach the root file system" +
+             (step.text(0).empty() ? "" : " " + std::string(step.text(0)));
     case Op::pivot_root:
       return "pivot into the root file system";
     case Op::mask:

@@ -37,6 +37,12 @@ def remove(plan, container=None):
         good(minirun("delete", "-f", container or world.ID), "delete -f")
 
 
+def told(result):
+    """[(kind, index, words)] that MINIRUN_FAULT=list made it say."""
+    found = re.findall(r"^fault: (\w+) (\d+) (.*)$", result.err, re.M)
+    return sorted({(kind, int(index), words) for kind, index, words in found})
+
+
 def list_faults(plan, world_):
     """[(kind, index, words)] of one undisturbed run. Skips what this host cannot run."""
     plain = start(plan, world_)
@@ -44,12 +50,11 @@ def list_faults(plan, world_):
         raise world.Skip(f"cannot run here: {plain.err.strip()}")
     remove(plan)
     world_.expect_nothing("after an undisturbed run")
-    told = good(start(plan, world_, "list"), "MINIRUN_FAULT=list")
+    found = told(good(start(plan, world_, "list"), "MINIRUN_FAULT=list"))
     remove(plan)
-    found = re.findall(r"^fault: (\w+) (\d+) (.*)$", told.err, re.M)
     if not found:
         raise world.Skip("this minirun was built without -DMINIRUN_FAULTS=ON")
-    return sorted({(kind, int(index), words) for kind, index, words in found})
+    return found
 
 
 def fails(plan, world_, kind, index, words):
@@ -141,9 +146,8 @@ def other_command(world_, report, name, prepare, words, repair):
     index = 0
     while True:
         prepare()
-        told = minirun(*words, environment={"MINIRUN_FAULT": "list"})
-        names = re.findall(r"^fault: point \d+ (.*)$", told.err, re.M)
-        good(told, name)
+        result = good(minirun(*words, environment={"MINIRUN_FAULT": "list"}), name)
+        names = [words_ for kind, _, words_ in told(result) if kind == "point"]
         world_.expect_nothing(f"after {name}")
         if index == len(names):
             return f"{index} points"

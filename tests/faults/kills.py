@@ -4,6 +4,9 @@ and then replayed up to call N for every N, so that a new call cannot escape.
 Promise (security reference F1, G3): a second later nothing lives of a container that was not
 committed or that belongs to a foreground run; after `gc`, or the next run with the same id, or
 `delete -f`, nothing at all is left."""
+import signal
+import time
+
 import inject
 import plans
 import world
@@ -57,7 +60,13 @@ def delete_loop(plan, world_, report):
 def gc_loop(plan, world_, report):
     """gc killed while it removes a crashed foreground run."""
     def crashed():
-        Traced(world.command(*plan.words()), quiet=QUIET, stop_at=1 << 30)
+        run = world.Started(world.command(*plan.words()))
+        deadline = time.monotonic() + 5
+        while (listed(world.ID) or {}).get("status") != "running":
+            if time.monotonic() > deadline:
+                raise Failure("the container does not run")
+        run.signal(signal.SIGKILL)
+        run.wait()
         living = world_.dead()
         if living:
             raise Failure("after the run was killed there lives " + ", ".join(living))

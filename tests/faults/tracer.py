@@ -75,10 +75,10 @@ class Traced(world.Started):
     def words(self):
         return f"status {self.ended}, said {self.err.strip()!r}"
 
-    def next_stop(self):
+    def next_stop(self, quiet):
         """The wait status, or None when nothing came for the time that is left."""
         began = time.monotonic()
-        until = self.deadline if self.quiet is None else min(self.deadline, began + self.quiet)
+        until = self.deadline if quiet is None else min(self.deadline, began + quiet)
         pause = 0.0
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -92,7 +92,7 @@ class Traced(world.Started):
             time.sleep(pause)
 
     def loop(self):
-        status = self.next_stop()
+        status = self.next_stop(None)
         if status is None or not os.WIFSTOPPED(status):
             raise world.Failure(f"{self.pid} did not execute: {status}")
         ptrace(PTRACE_SETOPTIONS, self.pid, 0, O_TRACESYSGOOD | O_EXITKILL)
@@ -100,7 +100,8 @@ class Traced(world.Started):
         while True:
             ptrace(PTRACE_SYSCALL, self.pid, 0, deliver)
             deliver = 0
-            status = self.next_stop()
+            # Only what has begun something waits for it.
+            status = self.next_stop(self.quiet if "clone3" in self.calls else None)
             if status is None:
                 self.hung = time.monotonic() > self.deadline
                 return self.kill()
@@ -116,7 +117,9 @@ class Traced(world.Started):
             if info.op == EXIT:
                 first = False  # the end of the execve that began it all
                 if self.reached and self.error is not None:  # its result is now ours to choose
-                    ptrace(PTRACE_POKEUSER, self.pid, RAX, ctypes.c_ulong(-self.error).value)
+                    # brk(2) of the kernel knows no errors: it returns where the end is.
+                    result = 0 if self.calls[-1] == "brk" else ctypes.c_ulong(-self.error).value
+                    ptrace(PTRACE_POKEUSER, self.pid, RAX, result)
                     self.reached, self.stop_at, self.error = True, None, None
                 continue
             if first:

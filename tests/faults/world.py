@@ -141,6 +141,7 @@ def enter(cgroup, binary, body):
 
 
 def furnish(binary):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a new process may get one before its exec
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     held = os.open(binary, os.O_RDONLY)
     while LIBC.umount2(CGROUP.encode(), MNT_DETACH) == 0:

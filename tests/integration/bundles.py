@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -27,10 +28,10 @@ def debian_root():
 
 
 def apt_options():
-    """What this machine tells its own apt, but for hooks."""
+    """How this machine's own apt reaches its sources."""
     out = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    return [f"--aptopt={line.rstrip(';')}" for line in out.splitlines() if line.startswith("Acquire::") and
-            '""' not in line and "::" in line]
+    return [f"--aptopt={line.rstrip(';')}" for line in out.splitlines()
+            if re.match(r'Acquire::(https?|ForceIPv|Retries|Check-).* ".+";', line)]
 
 
 def busybox_root(t):

@@ -7,6 +7,7 @@ kernel's own counters.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from harness import (REPOSITORY, Skip, cgroup_mount, check, equal, flat, needs, 
 
 MIB = 1 << 20
 
-# Burns for five seconds of the clock, then says what its cgroup counted in that time, and sleeps.
+# Burns for five seconds of the clock, then says what its cgroup counted in that time.
 BURN = """
 import time
 def usage():
@@ -25,7 +26,7 @@ time.sleep(0.3)
 before, start = usage(), time.monotonic()
 while time.monotonic() < start + 5: pass
 print(usage() - before, time.monotonic() - start, flush=True)
-time.sleep(4)
+time.sleep(2)
 """
 
 
@@ -39,8 +40,13 @@ def cpu_limit(t):
     process = subprocess.Popen(t.command("run", "--summary", "--id", name, "--report", report, spec),
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     used, seconds = map(float, process.stdout.readline().split())
-    time.sleep(1)
-    stat = flat(read(cgroup_mount() / "minirun" / name / "cpu.stat"))
+    # minirun is stopped until the program has ended: so we can look before the cgroup is removed.
+    cgroup = cgroup_mount() / "minirun" / name
+    pid = read(cgroup / "cgroup.procs").split()[0]
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_until(lambda: " Z " in read(f"/proc/{pid}/stat"), "the program ends")
+    stat = flat(read(cgroup / "cpu.stat"))
+    os.kill(process.pid, signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     print(err, stat)
     equal(process.returncode, 0, "status")
@@ -48,10 +54,11 @@ def cpu_limit(t):
     cpu = json.loads(read(report))["cpu"]
     equal([cpu["nrThrottled"], cpu["throttledUsec"]], [stat["nr_throttled"], stat["throttled_usec"]],
           "throttling in the report and in cpu.stat")
+    # A zombie still has to leave the processor, and the timer of the periods runs once more.
+    within(cpu["nrPeriods"] - stat["nr_periods"], 0, 1, "periods, report - cpu.stat")
+    for ours, theirs in (("usageUsec", "usage_usec"), ("userUsec", "user_usec"), ("systemUsec", "system_usec")):
+        within(cpu[ours] - stat[theirs], -5000, 5000, f"{ours} of the report - {theirs} of cpu.stat")
     check(stat["nr_throttled"] >= 30, f"throttled in {stat['nr_throttled']} periods only")
-    # After the reading the program still ends: a few periods, and little time.
-    within(cpu["nrPeriods"] - stat["nr_periods"], 0, 5, "periods after the reading")
-    within(cpu["usageUsec"] - stat["usage_usec"], 0, 400_000, "usage after the reading, us")
     equal(cpu["limitCores"], 0.5, "limit in the report")
     found = re.search(r"cpu +(\d\.\d\d) of 0\.50 cores +throttled in (\d+) of (\d+) periods, (\S+) s stalled", err)
     check(found, f"the summary says {err!r}")
@@ -76,7 +83,9 @@ def memory_limit(t):
     lines = result.err.splitlines()
     check(lines[0].endswith("killed by the OOM killer at memory.max = 64 MiB (resources.limits.memory)"),
           f"first line {lines[0]!r}")
-    check("of 64 MiB     oom_kill 1, max " in result.err, f"line of the memory in {result.err!r}")
+    # With memory.oom.group Linux counts a victim that is still there when it goes through the group once more.
+    check(f"of 64 MiB     oom_kill {oom['kills']}, max " in result.err, f"line of the memory in {result.err!r}")
+    check(oom["kills"] in (1, 2), f"{oom['kills']} kills of one process")
 
 
 @test(limit=120)
