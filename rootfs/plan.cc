@@ -159,9 +159,27 @@ class Planner {
     return path;
   }
 
+  /// "//proc/./sys/" -> "/proc/sys"
+  static std::string normal(std::string_view path) {
+    std::string result;
+    while (!path.empty()) {
+      const std::size_t slash = std::min(path.find('/'), path.size());
+      const std::string_view part = path.substr(0, slash);
+      if (!part.empty() && part != ".") result.append("/").append(part);
+      path.remove_prefix(std::min(slash + 1, path.size()));
+    }
+    return result;
+  }
+
   // CVE-2019-16884: below /proc only the files that tools like lxcfs replace.
   bool destination_allowed(const Mount& mount) {
-    const std::string& path = mount.destination;
+    const std::string path = normal(mount.destination);
+    const bool bind = mount.options.bind || mount.options.recursive_bind;
+    if (path == "/proc" && mount.type != "proc" && !(bind && mount.source == "/proc")) {
+      error("/" + pointer(mount) + "/destination",
+            fmt::format("\"{}\" takes a proc file system only", path));
+      return false;
+    }
     if (!path.starts_with("/proc/")) return true;
     static constexpr std::array allowed = {"/proc/cpuinfo",
                                            "/proc/diskstats",
@@ -174,8 +192,10 @@ class Planner {
                                            "/proc/sys/kernel/ns_last_pid",
                                            "/proc/sys/crypto/fips_enabled"};
     if (std::ranges::find(allowed, path) != allowed.end()) return true;
-    // A submount of procfs that only takes rights away is harmless.
-    if ((mount.options.bind || mount.options.recursive_bind) && mount.source == path) return true;
+    // Of the host's own, these say nothing about a process: engines bind them read-only.
+    static constexpr std::array same = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                        "/proc/sysrq-trigger"};
+    if (bind && mount.source == path && std::ranges::find(same, path) != same.end()) return true;
     error("/" + pointer(mount) + "/destination",
           fmt::format("\"{}\" is inside /proc, where a mount could mislead the runtime", path));
     return false;
@@ -275,7 +295,8 @@ class Planner {
   void attach(Slot slot, const Mount& mount, wire::Create create, std::int64_t resolve) {
     plan_.build.push_back({.op = Op::attach,
                            .n = {number(slot), number(plan_.root), create,
-                                 create == wire::create_directory ? 0755 : 0644, resolve},
+                                 create == wire::create_directory ? 0755 : 0644, resolve,
+                                 normal(mount.destination).starts_with("/proc") ? 1 : 0},
                            .s = {mount.destination},
                            .field = mount.field});
   }

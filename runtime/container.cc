@@ -124,6 +124,7 @@ Status expect_empty(const HostFacts& facts, const std::string& path) {
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
              const HostFacts& facts) {
+  if (!view.record) TRY(dir.check_ours());
   TRY(fault_point("remove the cgroup"));
   const std::string cgroup = view.cgroup_path();
   if (!cgroup.empty() && (!view.record || view.record->boot_id == TRY(read_boot_id()))) {

@@ -327,7 +327,7 @@ namespace {
 Status observe(Launched& launched) {
   const ProcessStat stat = TRY(read_process_stat(launched.init.pid));
   launched.init.start_time = stat.start_time;
-  launched.ignored_signals = stat.ignored_signals;
+  launched.ignored_signals = TRY(read_ignored_signals());
   return {};
 }
 
@@ -335,7 +335,12 @@ Status observe(Launched& launched) {
 Status adopt(Launched& launched, pid_t pid) {
   PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) return os_error(fmt::format("process {}", pid));
+  // A container's process that got hold of the stage could name any process of the host, which
+  // our undo would kill: only our own child, and the stage's fork is one (CLONE_PARENT).
   siginfo_t info{};
+  if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info,
+               WEXITED | WNOHANG | WNOWAIT) != 0)
+    return os_error("stage", fmt::format("names process {}, which is not its fork", pid));
   ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(launched.pidfd.get()), &info, WEXITED);
   launched.pidfd = std::move(pidfd);
   launched.init.pid = pid;
@@ -367,6 +372,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
         break;
       }
       case wire::MessageKind::forked:
+        if (!talk.forks || forked) return plain_error("stage", "forked where the plan does not");
         TRY(adopt(launched, packet->message.value));
         forked = true;
         break;

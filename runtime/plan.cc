@@ -270,6 +270,32 @@ class Planner {
     plan_.findings.insert(plan_.findings.end(), findings.begin(), findings.end());
   }
 
+  /// Our own namespace of this type when the container's settings would be written to the joined
+  /// one: a path that leads back to it would change the host (SEC-42).
+  [[nodiscard]] StepText changed_by_us(NamespaceType type) const {
+    const bool sysctls = !spec_.sysctl.empty();
+    switch (type) {
+      case NamespaceType::uts:
+        if (sysctls || spec_.hostname || spec_.domainname) return "/proc/self/ns/uts";
+        break;
+      case NamespaceType::network:
+        if (sysctls) return "/proc/self/ns/net";
+        break;
+      case NamespaceType::ipc:
+        if (sysctls) return "/proc/self/ns/ipc";
+        break;
+      case NamespaceType::user:
+        if (sysctls) return "/proc/self/ns/user";
+        break;
+      case NamespaceType::pid:
+      case NamespaceType::mount:
+      case NamespaceType::cgroup:
+      case NamespaceType::time:
+        break;
+    }
+    return {};
+  }
+
   /// New namespaces come with the clone. With a joined user namespace they must be made inside of
   /// it, and a joined pid namespace takes in children only: then the child forks once more.
   void plan_namespaces() {
@@ -280,7 +306,7 @@ class Planner {
       const Slot slot = slots_.from_parent();
       plan_.parent.push_back({.op = Op::open_file,
                               .n = {number(slot), O_RDONLY},
-                              .s = {ns.path},
+                              .s = {ns.path, changed_by_us(ns.type)},
                               .field = "linux.namespaces"});
       joins_.push_back({.op = Op::set_namespace,
                         .n = {number(slot), as_int(clone_flag(ns.type))},
@@ -311,8 +337,13 @@ class Planner {
       plan_.uid_mappings = spec_.uid_mappings;
       plan_.gid_mappings = spec_.gid_mappings;
     }
-    if (spec_.find_namespace(NamespaceType::mount) == nullptr)
+    const Namespace* mount = spec_.find_namespace(NamespaceType::mount);
+    if (mount == nullptr)
       error("/linux/namespaces", "a mount namespace is needed: minirun never mounts on the host");
+    else if (!mount->path.empty())
+      error("/linux/namespaces", fmt::format("joining the mount namespace {} is refused: the root "
+                                             "of everybody in it would be replaced",
+                                             mount->path));
   }
 
   // time_namespaces(7): offsets can be set only before the first process is in the namespace.

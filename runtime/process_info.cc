@@ -26,19 +26,30 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
     auto number = [&word](std::uint64_t& value) {
       return std::from_chars(word.data(), word.data() + word.size(), value).ec == std::errc();
     };
-    if (field == 22 && !number(stat.start_time))
-      return plain_error("stat", "field 22 is no number");
-    if (field == 33) {
-      if (!number(stat.ignored_signals)) return plain_error("stat", "field 33 is no number");
+    if (field == 22) {
+      if (!number(stat.start_time)) return plain_error("stat", "field 22 is no number");
       return stat;
     }
     rest.remove_prefix(std::min(space + 1, rest.size()));
   }
-  return plain_error("stat", "has fewer than 33 fields");
+  return plain_error("stat", "has fewer than 22 fields");
 }
 
 Result<ProcessStat> read_process_stat(pid_t pid) {
   return parse_process_stat(TRY(read_file(AT_FDCWD, fmt::format("/proc/{}/stat", pid))));
+}
+
+Result<std::uint64_t> read_ignored_signals() {
+  // Not from "stat", which tells 1 to 31 only (proc(5), obsolete since real-time signals).
+  const std::string text = TRY(read_file(AT_FDCWD, "/proc/self/status"));
+  constexpr std::string_view key = "\nSigIgn:\t";
+  const std::size_t at = text.find(key);
+  std::uint64_t mask = 0;
+  if (at == std::string::npos ||
+      std::from_chars(text.data() + at + key.size(), text.data() + text.size(), mask, 16).ec !=
+          std::errc())
+    return plain_error("/proc/self/status", "has no SigIgn");
+  return mask;
 }
 
 Result<std::string> read_boot_id() {

@@ -16,14 +16,16 @@ namespace minirun {
 
 /// Fields of proc(5) "stat".
 struct ProcessStat {
-  char state = '?';                   ///< 3: R, S, D, Z, T, ...
-  std::uint64_t ignored_signals = 0;  ///< 33: bit n-1 for signal n, 1 to 31 only
-  std::uint64_t start_time = 0;       ///< 22: clock ticks since boot
+  char state = '?';              ///< 3: R, S, D, Z, T, ...
+  std::uint64_t start_time = 0;  ///< 22: clock ticks since boot
 };
 
 /// The name in field 2 may contain anything, also ") Z 1": parsed from its last parenthesis.
 [[nodiscard]] Result<ProcessStat> parse_process_stat(std::string_view text);
 [[nodiscard]] Result<ProcessStat> read_process_stat(pid_t pid);
+
+/// The signals that we ignore and a child inherits as ignored: bit n-1 for signal n.
+[[nodiscard]] Result<std::uint64_t> read_ignored_signals();
 
 /// The boot of the host, as /proc/sys/kernel/random/boot_id has it.
 [[nodiscard]] Result<std::string> read_boot_id();

@@ -25,6 +25,8 @@ Result<SignalFd> SignalFd::open() {
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGALRM})
     ::sigdelset(&all, fault);
   if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return os_error("sigprocmask");
+  // A caller that ignores it would have the kernel reap our children: no exit status (waitid(2)).
+  ::signal(SIGCHLD, SIG_DFL);
   SignalFd result;
   result.fd_ = Fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!result.fd_) return os_error("signalfd");

@@ -6,13 +6,16 @@
 #include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -276,6 +279,38 @@ Result<Record> ContainerDir::record() const {
 
 Result<Init> ContainerDir::init() const {
   return parse_init(TRY(read_file(fd(), "init.json")));
+}
+
+Status ContainerDir::check_ours() const {
+  struct stat info{};
+  if (::fstat(fd(), &info) != 0) return os_error(id_);
+  const Fd copy(::openat(fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!copy) return os_error(id_);
+  bool record = false, others = false;
+  std::string foreign = info.st_uid != ::getauxval(AT_EUID) || (info.st_mode & 077) != 0 ? "." : "";
+  alignas(8) std::array<char, 4096> buffer{};
+  for (long size;
+       (size = ::syscall(SYS_getdents64, copy.get(), buffer.data(), buffer.size())) != 0;) {
+    if (size < 0) return os_error(id_);
+    for (long at = 0; at < size;) {
+      // struct linux_dirent64: inode, offset, length of the entry, type, name
+      std::uint16_t length = 0;
+      std::memcpy(&length, buffer.data() + at + 16, sizeof length);
+      const std::string_view name = buffer.data() + at + 19;
+      at += length;
+      if (name == "." || name == "..") continue;
+      record = record || name == "record.json";
+      others = others || name == "config.json" || name == "init.json";
+      if (name != "record.json" && name != "config.json" && name != "init.json" &&
+          name != "start.sock" && name != "layer" && !name.starts_with(".init.json."))
+        foreign = name;
+    }
+  }
+  // `remove` takes record.json last, so that nothing else can be there without it.
+  if (foreign.empty() && others && !record) foreign = "config.json without record.json";
+  if (foreign.empty()) return {};
+  return plain_error(
+      id_, fmt::format("is not a container's directory ({}): it stays as it is", foreign));
 }
 
 Status ContainerDir::remove(const StateRoot& root) {

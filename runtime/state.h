@@ -97,6 +97,10 @@ class ContainerDir {
   [[nodiscard]] Result<Record> record() const;
   [[nodiscard]] Result<Init> init() const;
 
+  /// Fails unless there is nothing here but what a create makes: a wrong --root must not cost
+  /// anybody their files. For a directory whose record cannot be read.
+  [[nodiscard]] Status check_ours() const;
+
   /// Removes the directory with all that is in it.
   [[nodiscard]] Status remove(const StateRoot& root);
 

@@ -23,8 +23,8 @@ enum class Op : std::uint16_t {
   set_attr,     // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
                 // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
   stage_mount,  // n0 slot: attach over "/" of this mount namespace, out of everybody's way
-  attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add;
-                // s0 path in root
+  attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
+                // n5 1: links may lead into procfs; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
   set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
                   // in root
@@ -33,7 +33,7 @@ enum class Op : std::uint16_t {
   pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
   readonly_path,  // n0 root slot; s0 path in root
-  open_file,      // n0 out slot, n1 O_*; s0 path of the host
+  open_file,      // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root
   make_node,       // n0 root slot, n1 mode with type, n2 dev, n3 uid, n4 gid; s0 path in root

@@ -154,8 +154,8 @@ PathParts split_path(const char* path) noexcept {
 void forget_parent(Context& context, const char* mounted_on) noexcept {
   const std::size_t size = context.parent_length;
   if (context.parent < 0) return;
-  if (length(mounted_on) > size && same(mounted_on, context.parent_path, size) &&
-      mounted_on[size] == '/')
+  if (!context.through_links && length(mounted_on) > size &&
+      same(mounted_on, context.parent_path, size) && mounted_on[size] == '/')
     return;  // a mount inside of it
   context.parent = -1;
 }
@@ -184,7 +184,9 @@ long open_parent(Context& context, int root, const char* path, bool create) noex
 long open_target(Context& context, int root, const char* path, std::int64_t create,
                  std::uint32_t mode, std::uint64_t resolve) noexcept {
   const std::uint64_t how = in_root | resolve;
-  long target = open_in(root, path, O_PATH, 0, how);
+  long target = open_in(root, path, O_PATH, 0, how | RESOLVE_NO_SYMLINKS);
+  context.through_links = target == -ELOOP && (resolve & RESOLVE_NO_SYMLINKS) == 0;
+  if (context.through_links) target = open_in(root, path, O_PATH, 0, how);
   if (target == -ENOENT && create != create_nothing) {
     const long parent = resolve == 0 ? open_parent(context, root, path, false) : -ENOENT;
     const PathParts parts = split_path(path);

@@ -20,6 +20,7 @@ struct Context {
   const char* parent_path = nullptr;
   std::size_t parent_length = 0;
   int parent_root = -1;
+  bool through_links = false;  ///< the last open_target followed a link
   bool mask_attached = false;  ///< see the operation `mask`
   Failure failure = {};
 

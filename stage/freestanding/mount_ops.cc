@@ -1,8 +1,10 @@
 // Owns: the operations on mounts and on the root. Everything is built detached and attached to a
 // descriptor: no path of the root is resolved twice (CVE-2021-30465, CVE-2025-31133 and others).
+#include <asm/statfs.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
@@ -182,6 +184,11 @@ bool set_attr_path(Context& context, const Step& step) noexcept {
   return result < 0 ? context.fail(Call::mount_setattr, result) : true;
 }
 
+void say(Context& context, const char* words) noexcept {
+  context.failure.detail_length = static_cast<std::uint32_t>(length(words));
+  copy(context.failure.detail, words, length(words));
+}
+
 bool over_root(Context& context, int mount) noexcept {
   const long result = call(__NR_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
@@ -200,6 +207,16 @@ bool attach(Context& context, const Step& step) noexcept {
       open_target(context, context.slot(step.n[1]), context.text(step.s[0]), create,
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
+  if (context.through_links && step.n[5] == 0) {
+    // What the planner refuses by name (CVE-2019-16884), a link of the image must not reach.
+    struct statfs info = {};
+    const long asked = call(__NR_fstatfs, target, &info);
+    if (asked < 0) return context.fail(Call::fstat, asked);
+    if (info.f_type == PROC_SUPER_MAGIC) {
+      say(context, "a link of the image leads into /proc");
+      return context.fail(Call::move_mount, -EPERM);
+    }
+  }
   const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
   forget_parent(context, context.text(step.s[0]));
   return result < 0 ? context.fail(Call::move_mount, result) : true;
@@ -297,6 +314,21 @@ bool readonly_path(Context& context, const Step& step) noexcept {
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
+bool open_file(Context& context, const Step& step) noexcept {
+  const long file = call(__NR_openat, AT_FDCWD, context.text(step.s[0]), step.n[1] | O_CLOEXEC, 0);
+  if (!context.store(step.n[0], Call::open, file)) return false;
+  if (step.s[1] == 0) return true;
+  struct statx mine = {}, given = {};
+  long result = call(__NR_statx, AT_FDCWD, context.text(step.s[1]), 0, STATX_INO, &mine);
+  if (result >= 0) result = call(__NR_statx, file, "", AT_EMPTY_PATH, STATX_INO, &given);
+  if (result < 0) return context.fail(Call::fstat, result);
+  if (mine.stx_ino != given.stx_ino || mine.stx_dev_minor != given.stx_dev_minor ||
+      mine.stx_dev_major != given.stx_dev_major)
+    return true;
+  say(context, "is the caller's own, whose names and sysctls are not the container's to change");
+  return context.fail(Call::open, -EINVAL);
+}
+
 }  // namespace
 
 bool mount_operation(Context& context, const Step& step) noexcept {
@@ -326,9 +358,7 @@ bool mount_operation(Context& context, const Step& step) noexcept {
     case Op::readonly_path:
       return readonly_path(context, step);
     case Op::open_file:
-      return context.store(
-          step.n[0], Call::open,
-          call(__NR_openat, AT_FDCWD, context.text(step.s[0]), step.n[1] | O_CLOEXEC, 0));
+      return open_file(context, step);
     default:
       return context.fail(Call::program, -EINVAL);
   }

@@ -184,8 +184,9 @@ void find_home(int root, std::uint64_t uid, char* result, std::size_t capacity) 
                             RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (file < 0) return;
   struct statx info = {};
-  if (call(__NR_statx, file, "", AT_EMPTY_PATH, STATX_TYPE, &info) < 0 ||
-      (info.stx_mode & 0170000) != 0100000) {
+  // A size of 0 is a file of procfs: reading kmsg would take the host's messages away.
+  if (call(__NR_statx, file, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &info) < 0 ||
+      (info.stx_mode & 0170000) != 0100000 || info.stx_size == 0) {
     drop(static_cast<int>(file));
     return;
   }

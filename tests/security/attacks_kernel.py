@@ -369,3 +369,22 @@ def test_54_time_offsets(lab):
     config["linux"]["timeOffsets"] = {"boottime": {"secs": 7000, "nanosecs": 0}}
     answer = lab.run(config)
     check("7000" in answer.out, f"status {answer.status}: {answer.tail()}")
+
+
+def test_25_joined_mount_namespace(lab):
+    """The mounts of whoever is in a mount namespace that is joined by path stay as they are."""
+    victim = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "30"])
+    try:
+        while os.readlink(f"/proc/{victim.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+            pass
+        before = harness.read(f"/proc/{victim.pid}/mountinfo")
+        config = lab.config("echo", "started")
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] == "mount":
+                namespace["path"] = f"/proc/{victim.pid}/ns/mnt"
+        answer = lab.run(config)
+        check(harness.read(f"/proc/{victim.pid}/mountinfo") == before, "its mounts were changed")
+        check(not started(answer), "started in the joined mount namespace")
+    finally:
+        victim.kill()
+        victim.wait()

@@ -448,6 +448,19 @@ def test_52_program_that_is_none(lab):
         check(answer.status in wanted, f"{path}: status {answer.status}: {answer.tail()}")
 
 
+def test_51_passwd_takes_no_kernel_messages(lab):
+    """/etc/passwd -> /proc/kmsg: what is read there is lost for the host's log."""
+    if not shutil.which("strace"):
+        raise Skipped("strace is not installed")
+    config = lab.config("true")
+    config["process"]["env"] = ["PATH=/"]
+    answer = lab.command(["strace", "-f", "-y", "-e", "trace=openat2,read", lab.binary, "--root",
+                          lab.state, "run", "--id", lab.new_id(),
+                          lab.bundle(config, hostile_passwd(lab, "/proc/kmsg"))])
+    check("kmsg>" in answer.err or "etc/passwd" in answer.err, f"not looked at: {answer.tail()}")
+    check(not re.search(r"read\(\d+<[^>]*kmsg>", answer.err), "read /proc/kmsg")
+
+
 # ---------------------------------------------------------------- the caller's state
 
 def test_53_signals_of_the_caller(lab):
