@@ -67,6 +67,10 @@ def remove_cgroups(path):
 def isolated(binary, body):
     """Runs body() as pid 1 of namespaces of our own, in a cgroup of our own. Returns its status."""
     top = cgroup2_mount()
+    for name in os.listdir(top):  # of a run that was itself killed
+        pid = name.removeprefix("minirun-faults-")
+        if pid != name and not os.path.exists("/proc/" + pid):
+            remove_cgroups(f"{top}/{name}")
     cgroup = f"{top}/minirun-faults-{os.getpid()}"
     try:
         os.mkdir(cgroup)
