@@ -327,7 +327,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     // It was being created when we looked, and runs by now.
     view = view_container(*found, facts);
     TRY(kill_for_delete(view, facts));
-    dir = ContainerDir::open(root, id, Lock::exclusive);
+    if (view.committed) dir = ContainerDir::open(root, id, Lock::exclusive);
   }
   if (!dir) {
     if (dir.error().detail == "container does not exist") return {};

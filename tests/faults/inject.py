@@ -47,7 +47,7 @@ def list_faults(plan, world_):
     """[(kind, index, words)] of one undisturbed run. Skips what this host cannot run."""
     plain = start(plan, world_)
     if plain.status != 0:
-        raise world.Skip(f"cannot run here: {plain.err.strip()}")
+        raise world.Skip(f"cannot run here: {plain.err.splitlines()[0]}")
     remove(plan)
     world_.expect_nothing("after an undisturbed run")
     found = told(good(start(plan, world_, "list"), "MINIRUN_FAULT=list"))
