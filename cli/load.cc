@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <strings.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,9 +11,19 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "runtime/id_maps.h"
 #include "security/seccomp_cache.h"
 
 namespace minirun::cli {
+
+SpecOptions spec_options() {
+  SpecOptions options{.euid = static_cast<uid_t>(::getauxval(AT_EUID))};
+  if (options.euid == 0) return options;
+  IdMaps own = own_id_maps(options.euid, static_cast<gid_t>(::getauxval(AT_EGID)));
+  options.own_uids = std::move(own.uid);
+  options.own_gids = std::move(own.gid);
+  return options;
+}
 
 void apply(const Overrides& overrides, ContainerSpec& spec) {
   if (!spec.process) return;
@@ -26,7 +37,8 @@ void apply(const Overrides& overrides, ContainerSpec& spec) {
 }
 
 Result<ContainerSpec> stored_spec(const ContainerDir& dir, const Record& record) {
-  LoadedSpec loaded = parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle);
+  LoadedSpec loaded =
+      parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle, spec_options());
   for (const Finding& finding : loaded.findings)
     if (finding.level == Finding::Level::error)
       return plain_error("config.json of " + dir.id(), finding.pointer + ": " + finding.message);

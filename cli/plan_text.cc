@@ -35,10 +35,10 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   text += "\nclone3 into the cgroup\n";
   if (plan.clone_flags != 0) text += fmt::format("  {}\n", namespaces_line(plan.clone_flags));
   if (plan.write_id_maps) {
-    for (const IdMapping& mapping : plan.uid_mappings)
+    for (const IdMapping& mapping : plan.id_maps.uid)
       text +=
           fmt::format("  uid map {} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
-    for (const IdMapping& mapping : plan.gid_mappings)
+    for (const IdMapping& mapping : plan.id_maps.gid)
       text +=
           fmt::format("  gid map {} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
   }

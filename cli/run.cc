@@ -73,9 +73,7 @@ class Run : public Command {
   int run(const GlobalOptions& options, Output& output) override {
     PhaseClock clock;
     choose_spec();
-    Result<LoadedSpec> loaded =
-        load_spec(spec_, {.euid = static_cast<uid_t>(::getauxval(AT_EUID)),
-                          .egid = static_cast<gid_t>(::getauxval(AT_EGID))});
+    Result<LoadedSpec> loaded = load_spec(spec_, spec_options());
     if (!loaded) return fail(output, loaded.error());
     // In an OCI document an unknown property is nobody's business (engines write their own); in
     // ours it is a misspelt word, and what it asked for would be silently missing.

@@ -54,7 +54,7 @@ void plan_devices(const ContainerSpec& spec, bool userns, Slot root, Slots& slot
   if (bound) return;
   auto add = [&](const Device& device, const std::string& field) {
     if (userns && device.type != Device::Type::fifo) {
-      const Slot slot = slots.from_parent();
+      const Slot slot = slots.opened();
       parent.push_back(
           {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {device.path}, .field = field});
       build.push_back({.op = Op::bind_node,

@@ -61,7 +61,7 @@ class Planner {
     // Always a slave first: the new root is attached over "/", which must not reach the host.
     plan_.build.push_back({.op = Op::propagation, .n = {ms_slave, 1}});
     if (spec_.root.kind == Root::Kind::directory) {
-      plan_.root = slots_.from_parent();
+      plan_.root = slots_.opened();
       plan_.parent.push_back({.op = Op::clone_tree,
                               .n = {number(plan_.root), AT_RECURSIVE},
                               .s = {spec_.root.path},
@@ -122,7 +122,7 @@ class Planner {
   /// layer (EINVAL): the parent clones each directory alone. "#N" names slot N.
   void clone_layers(StringList& lower) {
     for (std::string& layer : lower) {
-      const Slot slot = slots_.from_parent();
+      const Slot slot = slots_.opened();
       plan_.parent.push_back(
           {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {layer}, .field = "root"});
       // The clone of a shared mount is its peer: what is stacked on it would reach the host.
@@ -263,7 +263,7 @@ class Planner {
                         mount.options.data.front()));
       return;
     }
-    const Slot slot = slots_.from_parent();
+    const Slot slot = slots_.opened();
     plan_.parent.push_back({.op = Op::clone_tree,
                             .n = {number(slot), recursive ? AT_RECURSIVE : 0},
                             .s = {source},

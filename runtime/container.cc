@@ -60,6 +60,7 @@ Result<HostFacts> discover_host() {
   if (std::sscanf(system.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor) != 2)
     return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
+  facts.egid = static_cast<gid_t>(::getauxval(AT_EGID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> sets{};

@@ -62,6 +62,7 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .root = root_slot,
                      .proc = Slot::none,
                      .userns = false,
+                     .setgroups_denied = setgroups_denied(spec, facts),
                      .die_with_parent = !request.detach,
                      .preserve_fds = request.preserve_fds,
                      .fork_late = late,

@@ -293,27 +293,13 @@ class Launcher {
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
-    if (plan_.write_id_maps) TRY(write_id_maps());
+    if (plan_.write_id_maps) TRY(map_ids());
     // From here on the child works while we do the rest.
     return send_slots(child_, stage, slots_, plan_.passed);
   }
 
-  Status write_id_maps() {
-    auto write_map = [this](const char* name, const std::vector<IdMapping>& mappings) -> Status {
-      std::string text;
-      for (const IdMapping& mapping : mappings)
-        text += fmt::format("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
-      const std::string path = fmt::format("/proc/{}/{}", child_.pid, name);
-      const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-      if (!fd) return os_error(path);
-      // user_namespaces(7): one write of the whole map.
-      if (TEMP_FAILURE_RETRY(::write(fd.get(), text.data(), text.size())) !=
-          static_cast<ssize_t>(text.size()))
-        return os_error(fmt::format("linux.{}Mappings", name[0] == 'u' ? "uid" : "gid"), path);
-      return {};
-    };
-    TRY(write_map("gid_map", plan_.gid_mappings));
-    TRY(write_map("uid_map", plan_.uid_mappings));
+  Status map_ids() {
+    TRY(write_id_maps(child_.pid, plan_.id_maps, context_.facts.euid));
     const char byte = 1;
     if (TEMP_FAILURE_RETRY(::send(child_.channel.get(), &byte, 1, MSG_NOSIGNAL)) != 1)
       return os_error("stage", "send");

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 
 #include "rootfs/plan.h"
+#include "runtime/id_maps.h"
 
 namespace minirun {
 namespace {
@@ -124,10 +126,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
   const std::string field = "process.capabilities";
   steps.push_back({.op = Op::bounding, .n = {as_int(capabilities.bounding)}, .field = field});
   const auto& groups = process.user.additional_gids;
-  steps.push_back({.op = Op::groups,
-                   .n = {static_cast<std::int64_t>(groups.size())},
-                   .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
-                   .field = "process.user.additionalGids"});
+  if (!input.setgroups_denied)
+    steps.push_back({.op = Op::groups,
+                     .n = {static_cast<std::int64_t>(groups.size())},
+                     .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
+                     .field = "process.user.additionalGids"});
   steps.push_back(
       {.op = Op::ids, .n = {process.user.uid, process.user.gid}, .field = "process.user"});
   steps.push_back({.op = Op::capset,
@@ -203,13 +206,24 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
                    .field = "process.args"});
 }
 
+bool setgroups_denied(const ContainerSpec& spec, const HostFacts& facts) {
+  return facts.euid != 0 && spec.find_namespace(NamespaceType::user) != nullptr &&
+         is_self_map({spec.uid_mappings, spec.gid_mappings}, facts.euid, facts.egid);
+}
+
 namespace {
 
 class Planner {
  public:
   Planner(const ContainerSpec& spec, const HostFacts& facts, const LaunchOptions& options,
           const SeccompProgram* seccomp)
-      : spec_(spec), facts_(facts), options_(options), seccomp_(seccomp) {}
+      : spec_(spec),
+        facts_(facts),
+        options_(options),
+        seccomp_(seccomp),
+        // open_tree(2): a copy of a mount needs CAP_SYS_ADMIN, which an ordinary user has only in
+        // the child's user namespace.
+        slots_((facts.capabilities >> CAP_SYS_ADMIN & 1U) == 0) {}
 
   LaunchPlan make() && {
     plan_.id = options_.id;
@@ -266,6 +280,9 @@ class Planner {
     append_findings(result.findings);
   }
 
+  /// Where steps go that open what a joining step needs.
+  Steps& openers() { return slots_.alone() ? joins_ : plan_.parent; }
+
   void append_findings(const Findings& findings) {
     plan_.findings.insert(plan_.findings.end(), findings.begin(), findings.end());
   }
@@ -303,11 +320,11 @@ class Planner {
     const bool joins_user = user != nullptr && !user->path.empty();
     std::uint64_t fresh = 0;
     auto join = [this](const Namespace& ns) {
-      const Slot slot = slots_.from_parent();
-      plan_.parent.push_back({.op = Op::open_file,
-                              .n = {number(slot), O_RDONLY},
-                              .s = {ns.path, changed_by_us(ns.type)},
-                              .field = "linux.namespaces"});
+      const Slot slot = slots_.opened();
+      openers().push_back({.op = Op::open_file,
+                           .n = {number(slot), O_RDONLY},
+                           .s = {ns.path, changed_by_us(ns.type)},
+                           .field = "linux.namespaces"});
       joins_.push_back({.op = Op::set_namespace,
                         .n = {number(slot), as_int(clone_flag(ns.type))},
                         .field = "linux.namespaces"});
@@ -334,8 +351,7 @@ class Planner {
     if (plan_.forks) joins_.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     if (user != nullptr && !joins_user) {
       plan_.write_id_maps = true;
-      plan_.uid_mappings = spec_.uid_mappings;
-      plan_.gid_mappings = spec_.gid_mappings;
+      plan_.id_maps = {spec_.uid_mappings, spec_.gid_mappings};
     }
     const Namespace* mount = spec_.find_namespace(NamespaceType::mount);
     if (mount == nullptr)
@@ -357,11 +373,11 @@ class Planner {
     const std::uint64_t late = fresh & (clone_newtime | CLONE_NEWPID);
     fresh &= ~late;
     joins_.push_back({.op = Op::unshare, .n = {as_int(late)}, .field = "linux.timeOffsets"});
-    const Slot proc = slots_.from_parent();
-    plan_.parent.push_back({.op = Op::open_file,
-                            .n = {number(proc), O_PATH | O_DIRECTORY},
-                            .s = {"/proc"},
-                            .field = "linux.timeOffsets"});
+    const Slot proc = slots_.opened();
+    openers().push_back({.op = Op::open_file,
+                         .n = {number(proc), O_PATH | O_DIRECTORY},
+                         .s = {"/proc"},
+                         .field = "linux.timeOffsets"});
     for (const auto& [clock, offset] : spec_.time_offsets)
       joins_.push_back({.op = Op::write_file,
                         .n = {number(proc), 0},
@@ -378,7 +394,7 @@ class Planner {
     input.layer_directory = options_.layer_directory;
     RootfsPlan rootfs = plan_rootfs(spec_, facts_, input, slots_);
     append_findings(rootfs.findings);
-    append(plan_.parent, rootfs.parent);
+    append(slots_.alone() ? plan_.child : plan_.parent, rootfs.parent);
     append(plan_.child, rootfs.build);
     if (!spec_.hooks.empty())
       plan_.child.push_back(
@@ -423,6 +439,11 @@ class Planner {
     }
     const Process& process = *spec_.process;
     warn_of_missing_capabilities(process);
+    if (setgroups_denied(spec_, facts_) && !process.user.additional_gids.empty())
+      error(
+          "/process/user/additionalGids",
+          "cannot be set: who maps only their own id may not change groups (setgroups is denied); "
+          "map subordinate ids (/etc/subgid and the package uidmap)");
     plan_.terminal = process.terminal;
     plan_.oom_score_adj = process.oom_score_adj;
     plan_.child.push_back({.op = Op::new_session});
@@ -442,6 +463,7 @@ class Planner {
                        .root = rootfs.root,
                        .proc = rootfs.proc,
                        .userns = userns,
+                       .setgroups_denied = setgroups_denied(spec_, facts_),
                        .die_with_parent = options_.die_with_parent,
                        .preserve_fds = options_.preserve_fds,
                        .check_executable = options_.wait_for_start,

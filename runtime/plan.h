@@ -11,6 +11,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "runtime/id_maps.h"
 #include "security/seccomp.h"
 #include "spec/model.h"
 #include "stage/step.h"
@@ -34,7 +35,7 @@ struct LaunchPlan {
   CgroupPlan cgroup;
   std::uint64_t clone_flags = 0;  ///< CLONE_NEW* of the clone itself
   bool write_id_maps = false;     ///< the child waits until they are written
-  std::vector<IdMapping> uid_mappings, gid_mappings;
+  IdMaps id_maps;
   std::optional<int> oom_score_adj;  ///< written by the parent, who may have more rights
   std::vector<Rlimit> rlimits;       ///< set by the parent (user namespaces only)
   Steps parent;                      ///< fills the slots 1 .. passed-1
@@ -60,6 +61,7 @@ struct ProcessSteps {
   Slot root = Slot::none;
   Slot proc = Slot::none;
   bool userns = false;
+  bool setgroups_denied = false;  ///< see setgroups_denied()
   bool die_with_parent = false;
   int preserve_fds = 0;
   /// fork_into comes last, where the process has no more than the program will have: only with
@@ -72,6 +74,10 @@ void add_process_steps(const ProcessSteps& input, Steps& steps);
 
 /// The paths that execvp(3) would try for `args[0]` with the PATH of `env`.
 [[nodiscard]] StringList executable_candidates(const Process& process);
+
+/// The container's user namespace has a map that its owner wrote alone (id_maps.h): setgroups(2)
+/// fails in it for everybody.
+[[nodiscard]] bool setgroups_denied(const ContainerSpec& spec, const HostFacts& facts);
 
 [[nodiscard]] std::uint64_t clone_flag(NamespaceType type);
 

@@ -131,6 +131,13 @@ LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions&
       read_pod(loaded, options);
       return loaded;
   }
+  // Nothing of a container can be made without one by who is not root, so that a document which
+  // leaves it out can only mean this.
+  if (options.euid != 0 && loaded.spec.find_namespace(NamespaceType::user) == nullptr) {
+    loaded.spec.namespaces.insert(loaded.spec.namespaces.begin(), {NamespaceType::user, ""});
+    loaded.spec.uid_mappings = options.own_uids;
+    loaded.spec.gid_mappings = options.own_gids;
+  }
   const std::size_t of_reading = loaded.findings.size();
   for (Finding& finding : validate(loaded.spec, loaded.format)) {
     bool known = false;

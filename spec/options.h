@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/findings.h"
 #include "base/result.h"
@@ -32,8 +33,10 @@ using PodReader = std::function<ContainerSpec(std::string_view text, const std::
                                               Findings& findings)>;
 
 struct SpecOptions {
-  uid_t euid = 0;  ///< `userns: true` maps container root to it unless it is 0
-  gid_t egid = 0;
+  uid_t euid = 0;
+  /// What an ordinary user maps into a user namespace, which their containers always have. Unused
+  /// for root.
+  std::vector<IdMapping> own_uids{}, own_gids{};
   DeviceResolver resolve_device = resolve_host_device;
   PodReader read_pod{};  ///< empty: a Pod is recognised and not read
 };

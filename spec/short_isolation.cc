@@ -57,8 +57,8 @@ void default_mappings(const SpecOptions& options, ContainerSpec& spec) {
   if (options.euid == 0) {
     spec.uid_mappings = spec.gid_mappings = {{0, kFirst, kSize}};
   } else {
-    spec.uid_mappings = {{0, options.euid, 1}};
-    spec.gid_mappings = {{0, options.egid, 1}};
+    spec.uid_mappings = options.own_uids;
+    spec.gid_mappings = options.own_gids;
   }
 }
 

@@ -183,7 +183,8 @@ TEST(ShortReader, UserNamespace) {
   EXPECT_THAT(good(R"("userns": true)").uid_mappings, ElementsAre(IdMapping{0, 100000, 65536}));
   SpecOptions options = test_options();
   options.euid = 1000;
-  options.egid = 1001;
+  options.own_uids = {{0, 1000, 1}};
+  options.own_gids = {{0, 1001, 1}};
   const ContainerSpec spec = good(R"("userns": true)", options);
   EXPECT_THAT(spec.uid_mappings, ElementsAre(IdMapping{0, 1000, 1}));
   EXPECT_THAT(spec.gid_mappings, ElementsAre(IdMapping{0, 1001, 1}));

@@ -45,13 +45,19 @@ using Steps = std::vector<Step>;
 /// that both can be planned together.
 class Slots {
  public:
+  /// `alone`: the child opens all by itself, because the parent may not (opened()).
+  explicit Slots(bool alone = false) : alone_(alone) {}
   [[nodiscard]] Slot from_parent() { return static_cast<Slot>(parent_++); }
+  /// For what a step opens on the host: filled by the parent's steps, unless the child is alone.
+  [[nodiscard]] Slot opened() { return alone_ ? in_child() : from_parent(); }
+  [[nodiscard]] bool alone() const { return alone_; }
   [[nodiscard]] Slot in_child() { return static_cast<Slot>(--child_); }
   /// How many the parent passes, slot 0 included.
   [[nodiscard]] int passed() const { return parent_; }
   [[nodiscard]] bool exhausted() const { return parent_ >= child_; }
 
  private:
+  bool alone_ = false;
   int parent_ = 1;
   int child_ = wire::max_slots;
 };
