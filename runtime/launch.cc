@@ -166,6 +166,17 @@ Status adopt(Launched& launched, pid_t pid) {
 
 }  // namespace
 
+namespace {
+
+/// A filter whose listener nobody has would leave the program waiting for ever.
+Status deliver(const Launched& launched, const Fd& listener) {
+  if (!listener) return plain_error("stage", "sent no listener of its filter");
+  if (!launched.on_listener) return plain_error("stage", "sent a listener that nobody asked for");
+  return launched.on_listener(listener.get());
+}
+
+}  // namespace
+
 Status await_ready(Launched& launched, Child child, const Conversation& talk) {
   bool ready = false, forked = false;
   // A fork and what goes on after it speak on one channel: their words may come in either order.
@@ -197,7 +208,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
         launched.console = std::move(packet->fd);
         break;
       case wire::MessageKind::seccomp:
-        launched.seccomp_listener = std::move(packet->fd);
+        TRY(deliver(launched, packet->fd));
         break;
       case wire::MessageKind::timing:
         break;
@@ -372,8 +383,7 @@ Status give_word(Launched& launched, const Steps& child, int signal_fd, bool unt
       return std::unexpected(describe_failure(with_fault(child, "child"), packet->message.failure));
     if (packet->message.kind == wire::MessageKind::timing)
       launched.step_nanoseconds = std::move(packet->timings);
-    if (packet->message.kind == wire::MessageKind::seccomp)
-      launched.seccomp_listener = std::move(packet->fd);
+    if (packet->message.kind == wire::MessageKind::seccomp) TRY(deliver(launched, packet->fd));
   }
 }
 
