@@ -20,6 +20,7 @@
 
 #include "base/file.h"
 #include "cgroups/stats.h"
+#include "runtime/exec_error.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
 #include "stage/freestanding/interpreter.h"
@@ -168,6 +169,14 @@ Status adopt(Launched& launched, pid_t pid) {
 
 namespace {
 
+/// The sentence for a failure of the child, which waits where its files may say more.
+Error failure_of(const Steps& child, const wire::Failure& failure, pid_t pid) {
+  const Steps steps = with_fault(child, "child");
+  Error error = describe_failure(steps, failure);
+  if (failure.step < steps.size()) explain_exec(pid, steps[failure.step], error);
+  return error;
+}
+
 /// A filter whose listener nobody has would leave the program waiting for ever.
 Status deliver(const Launched& launched, const Fd& listener) {
   if (!listener) return plain_error("stage", "sent no listener of its filter");
@@ -187,8 +196,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
           explain_death(launched.init.pid, launched.cgroup ? &*launched.cgroup : nullptr));
     switch (packet->message.kind) {
       case wire::MessageKind::failure:
-        return std::unexpected(
-            describe_failure(with_fault(talk.steps, "child"), packet->message.failure));
+        return std::unexpected(failure_of(talk.steps, packet->message.failure, launched.init.pid));
       case wire::MessageKind::ready:
         ready = true;
         break;
@@ -380,7 +388,7 @@ Status give_word(Launched& launched, const Steps& child, int signal_fd, bool unt
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
     if (!packet) return {};  // close-on-exec: the program runs
     if (packet->message.kind == wire::MessageKind::failure)
-      return std::unexpected(describe_failure(with_fault(child, "child"), packet->message.failure));
+      return std::unexpected(failure_of(child, packet->message.failure, launched.init.pid));
     if (packet->message.kind == wire::MessageKind::timing)
       launched.step_nanoseconds = std::move(packet->timings);
     if (packet->message.kind == wire::MessageKind::seccomp) TRY(deliver(launched, packet->fd));

@@ -16,7 +16,7 @@ inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
 /// descriptors; -1 is none. "path in root" is resolved below the slot with RESOLVE_IN_ROOT.
 enum class Op : std::uint16_t {
   // ---- mounts
-  make_mount,    // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
+  make_mount,  // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
   // refused (EPERM), 0 none; s0 file system type, s1 list key,value,key,...
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
@@ -27,22 +27,23 @@ enum class Op : std::uint16_t {
   attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
                 // n5 1: links may lead into procfs; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
-  set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
-                  // in root
-  propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
-  attach_root,    // n0 slot: attach over "/" and make it the working directory
-  pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
-  mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
-  readonly_path,  // n0 root slot; s0 path in root
-  user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped mounts
-  open_file,      // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
+  set_attr_path,   // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
+                   // in root
+  propagation,     // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
+  attach_root,     // n0 slot: attach over "/" and make it the working directory
+  pivot_root,      // n0 mounts to take off, n1 root slot; the working directory becomes "/"
+  mask,            // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
+  readonly_path,   // n0 root slot; s0 path in root
+  user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
+                   // mounts
+  open_file,       // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root
   make_node,       // n0 root slot, n1 mode with type, n2 dev, n3 uid, n4 gid; s0 path in root
-  bind_node,       // n0 root slot, n1 slot of a mount of the node, n2 type bits, n3 dev: what it must
-                   // be; s0 path in root
-  make_symlink,    // n0 root slot; s0 target, s1 path in root
-  write_file,      // n0 directory slot, n1 RESOLVE_*; s0 path, s1 text
+  bind_node,     // n0 root slot, n1 slot of a mount of the node, n2 type bits, n3 dev: what it must
+                 // be; s0 path in root
+  make_symlink,  // n0 root slot; s0 target, s1 path in root
+  write_file,    // n0 directory slot, n1 RESOLVE_*; s0 path, s1 text
   // ---- namespaces and identity
   set_namespace,  // n0 slot, n1 CLONE_NEW*
   unshare,        // n0 CLONE_NEW*

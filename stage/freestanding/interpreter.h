@@ -22,6 +22,7 @@ struct Context {
   int parent_root = -1;
   bool through_links = false;  ///< the last open_target followed a link
   bool mask_attached = false;  ///< see the operation `mask`
+  bool linger = false;         ///< after a failure wait until the parent has looked at our files
   Failure failure = {};
 
   [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {

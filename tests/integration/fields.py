@@ -387,3 +387,47 @@ def keyring_is_not_squatted(t):
     own = [line for line in out.splitlines() if f"_ses.{name}." in line]
     check(own, f"no keyring of its own: {out}")
     check("bait" not in out or all("empty" in line for line in own), f"the bait is in it: {own}")
+
+
+@test()
+def exec_failures_are_explained(t):
+    """Why a program cannot be executed: interpreter, loader, architecture, noexec, execute bit, directory; the words that
+    engines look for stay, and nothing of the message is left out for exec."""
+    root = busybox_root(t)
+    (root / "lib-less").mkdir()
+    shutil.copy("/bin/bash", root / "bin/dynamic")
+    files = {"noint": "#!/usr/bin/python9\nx", "crlf": "#!/bin/sh\r\ntrue\r\n", "text": "hello\n", "nox": "#!/bin/sh\n"}
+    for name, content in files.items():
+        (root / "bin" / name).write_text(content)
+        (root / "bin" / name).chmod(0o644 if name == "nox" else 0o755)
+    header = bytearray((root / "bin/busybox").read_bytes()[:4096])
+    header[18:20] = (183 if header[18] == 62 else 62).to_bytes(2, "little")
+    (root / "bin/foreign").write_bytes(header)
+    (root / "bin/foreign").chmod(0o755)
+
+    def program(name, **process):
+        def change(config):
+            config["process"]["args"] = [name]
+            config["process"].update(process)
+            config["mounts"].append({"destination": "/noexec", "type": "bind", "source": str(root / "bin"),
+                                     "options": ["bind", "noexec"]})
+        return change
+
+    cases = (("/bin/noint", 127, "no such file or directory: its interpreter /usr/bin/python9"),
+             ("noint", 127, "its interpreter /usr/bin/python9"),
+             ("/bin/crlf", 127, "carriage return"),
+             ("/bin/dynamic", 127, "its ELF loader /lib"),
+             ("/bin/foreign", 126, "exec format error: /bin/foreign is a program for"),
+             ("/bin/text", 126, "neither an ELF program nor a script"),
+             ("/bin/nox", 126, "permission denied: /bin/nox has no execute bit (mode 0644)"),
+             ("/noexec/busybox", 126, "is on a mount with noexec"),
+             ("/bin", 126, "/bin is a directory"),
+             ("/bin/missing", 127, "no such file or directory"),
+             ("missing", 127, "executable file not found in $PATH"))
+    for name, status, words in cases:
+        t.refused(oci(t, "", program(name), root), "process.args", f'exec "{name}"', words, status=status)
+    name = t.id()
+    oci(t, "exec busybox sleep 60", None, root, options=["-d", "--id", name]).good()
+    result = t.minirun("exec", name, "/bin/noint")
+    t.minirun("delete", "-f", name).good()
+    check("its interpreter /usr/bin/python9" in result.err, f"exec says {result.err!r}")
