@@ -27,13 +27,14 @@ enum class Op : std::uint16_t {
   attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
                 // n5 1: links may lead into procfs; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
-  set_attr_path,   // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
-                   // in root
-  propagation,     // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
-  attach_root,     // n0 slot: attach over "/" and make it the working directory
-  pivot_root,      // n0 mounts to take off, n1 root slot; the working directory becomes "/"
-  mask,            // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
-  readonly_path,   // n0 root slot; s0 path in root
+  set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
+                  // in root
+  propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
+  attach_root,    // n0 slot: attach over "/" and make it the working directory
+  pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
+  mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
+                  // known to hold the path or -1; s0 path in root, s1 path below that mount
+  readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask
   user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
                    // mounts
   open_file,       // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
