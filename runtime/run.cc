@@ -15,6 +15,7 @@
 
 #include "cgroups/control.h"
 #include "runtime/fault.h"
+#include "runtime/seccomp_listener.h"
 
 namespace minirun {
 
@@ -193,6 +194,21 @@ struct Surroundings {
 
 }  // namespace
 
+void serve_listener(Launched& launched, const ContainerSpec& spec, const Record& record) {
+  if (!spec.seccomp || spec.seccomp->listener_path.empty()) return;
+  launched.on_listener = [&launched, &spec, &record](int listener) {
+    const ProcessState state{.oci_version = record.oci_version,
+                             .id = record.id,
+                             .status = "creating",
+                             .pid = launched.init.pid,
+                             .init_pid = launched.init.pid,
+                             .bundle = record.bundle,
+                             .annotations = record.annotations};
+    return send_listener(spec.seccomp->listener_path,
+                         container_process_state(state, spec.seccomp->listener_metadata), listener);
+  };
+}
+
 Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                                  PhaseClock& clock, std::vector<std::uint32_t>* step_times) {
   const SignalFd signals = TRY(SignalFd::open());
@@ -211,6 +227,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
       create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
   TRY(around.handover.give(launched));
+  serve_listener(launched, request.spec, creation.record);
   TRY(fault_point("share the lock"));
   TRY(creation.dir.share_lock());
   std::vector<LevelCounters> before;
@@ -276,6 +293,7 @@ Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const Hos
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
+  serve_listener(launched, request.spec, creation.record);
   TRY(around.handover.give(launched));
   const bool waits = plan.start_socket != Slot::none;
   if (!waits) TRY(around.begin(creation, request, facts));

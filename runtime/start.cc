@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "runtime/container.h"
+#include "runtime/exec_error.h"
 #include "runtime/fault.h"
 #include "runtime/launch.h"
 #include "runtime/notify.h"
@@ -54,7 +55,8 @@ Error describe_from_the_end(const wire::Failure& failure, const ContainerView& v
   Steps steps;
   if (spec && spec->process) {
     const SeccompProgram any;
-    add_process_steps({.process = *spec->process,
+    add_process_steps({.spec = *spec,
+                       .process = *spec->process,
                        .facts = facts,
                        .seccomp = spec->seccomp ? &any : nullptr,
                        .userns = spec->find_namespace(NamespaceType::user) != nullptr},
@@ -63,7 +65,9 @@ Error describe_from_the_end(const wire::Failure& failure, const ContainerView& v
   const std::uint64_t from_end = view.record->steps - failure.step;
   wire::Failure here = failure;
   here.step = from_end <= steps.size() ? static_cast<std::uint32_t>(steps.size() - from_end) : ~0U;
-  return describe_failure(steps, here);
+  Error error = describe_failure(steps, here);
+  if (here.step < steps.size()) explain_exec(view.init->pid, steps[here.step], error);
+  return error;
 }
 
 /// Connected and accepted. Error EAGAIN: the socket was closed on us, by another start or an end.
@@ -112,6 +116,7 @@ class Starter {
     }
     waiting.channel = TRY(std::move(channel));
     if (const Status ran = hooks_before(); !ran) return destroy(ran.error());
+    waiting.on_listener = [this](int listener) { return send_listener_on(listener); };
     TRY(fault_point("word"));
     const Status executed = give_word(
         waiting,
@@ -120,6 +125,7 @@ class Starter {
         },
         signals_.get());
     if (!executed) {
+      waiting.channel.reset();  // the stage waits for this while we look into its files
       await_end(init);
       return executed;
     }
@@ -144,6 +150,16 @@ class Starter {
     std::optional<SeccompProgram> seccomp;
     if (spec.seccomp) seccomp = TRY(compile_seccomp(*spec.seccomp));
     return hooks_.before_program(dir_, spec, seccomp ? &*seccomp : nullptr, facts_);
+  }
+
+  /// The filter of the program waits for whoever listens at linux.seccomp.listenerPath.
+  Status send_listener_on(int listener) {
+    const ContainerSpec spec = TRY(read_spec(dir_, *view_.record));
+    Launched started;
+    started.init.pid = view_.init->pid;  // and no pidfd: nothing for its end to kill
+    serve_listener(started, spec, *view_.record);
+    if (!started.on_listener) return plain_error("linux.seccomp", "has no listenerPath");
+    return started.on_listener(listener);
   }
 
   /// runtime.md: a startContainer or poststart hook that fails ends the container.
