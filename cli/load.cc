@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <strings.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,15 +15,6 @@
 
 namespace minirun::cli {
 
-SpecOptions spec_options() {
-  SpecOptions options{.euid = static_cast<uid_t>(::getauxval(AT_EUID))};
-  if (options.euid == 0) return options;
-  IdMaps own = own_id_maps(options.euid, static_cast<gid_t>(::getauxval(AT_EGID)));
-  options.own_uids = std::move(own.uid);
-  options.own_gids = std::move(own.gid);
-  return options;
-}
-
 void apply(const Overrides& overrides, ContainerSpec& spec) {
   if (!spec.process) return;
   if (!overrides.arguments.empty()) spec.process->args = overrides.arguments;
@@ -37,8 +27,8 @@ void apply(const Overrides& overrides, ContainerSpec& spec) {
 }
 
 Result<ContainerSpec> stored_spec(const ContainerDir& dir, const Record& record) {
-  LoadedSpec loaded =
-      parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle, spec_options());
+  LoadedSpec loaded = parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle,
+                                 caller_options());
   for (const Finding& finding : loaded.findings)
     if (finding.level == Finding::Level::error)
       return plain_error("config.json of " + dir.id(), finding.pointer + ": " + finding.message);

@@ -18,9 +18,6 @@ struct Overrides {
   std::vector<std::string> environment;  ///< K=V, replaces an entry of the same name
   std::vector<std::string> arguments;    ///< replaces process.args when not empty
 };
-/// What the readers need to know of the caller.
-[[nodiscard]] SpecOptions spec_options();
-
 void apply(const Overrides& overrides, ContainerSpec& spec);
 
 /// The spec of an existing container, as it was started.

@@ -166,6 +166,15 @@ IdMaps own_id_maps(uid_t uid, gid_t gid) {
   return maps;
 }
 
+SpecOptions caller_options() {
+  SpecOptions options{.euid = static_cast<uid_t>(::getauxval(AT_EUID))};
+  if (options.euid == 0) return options;
+  IdMaps own = own_id_maps(options.euid, static_cast<gid_t>(::getauxval(AT_EGID)));
+  options.own_uids = std::move(own.uid);
+  options.own_gids = std::move(own.gid);
+  return options;
+}
+
 bool is_self_map(const IdMaps& maps, uid_t uid, gid_t gid) {
   auto self = [](const std::vector<IdMapping>& map, std::uint32_t id) {
     return map.size() == 1 && map[0].host_id == id && map[0].size == 1;

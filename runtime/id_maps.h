@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "spec/model.h"
+#include "spec/options.h"
 
 namespace minirun {
 
@@ -19,6 +20,9 @@ struct IdMaps {
 /// Container root is the caller; behind it come the caller's subordinate ids (subuid(5), the first
 /// range of each file) where newuidmap(1) and newgidmap(1) are installed.
 [[nodiscard]] IdMaps own_id_maps(uid_t uid, gid_t gid);
+
+/// What the readers of specs need to know of the caller: the effective ids, and own_id_maps().
+[[nodiscard]] SpecOptions caller_options();
 
 /// The first range that a file like /etc/subuid gives to a login name or a uid, size 0: none.
 [[nodiscard]] IdMapping subordinate_range(std::string_view file, std::string_view login, uid_t uid);
