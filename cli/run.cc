@@ -169,6 +169,7 @@ class Run : public Command {
     launch.die_with_parent = !detach_;
     launch.new_keyring = !no_new_keyring_;
     launch.preserve_fds = preserve_fds_;
+    launch.cgroup_manager = manager_of(options);
     // Only a run that says what limits did needs every counter.
     launch.account = wants_summary() || !report_.empty();
     const bool layered =

@@ -181,6 +181,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.created = timestamp();
   record.cgroup_mount = context.facts.cgroup.mount_point;
   record.cgroup_path = plan.cgroup.path;
+  if (plan.cgroup.scope) record.systemd_unit = plan.cgroup.scope->unit;
   TRY(fault_point("record"));
   TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
   TRY(fault_point("document"));
@@ -261,6 +262,13 @@ bool lives(ContainerStatus status) {
 }
 
 Status signal_all(const ContainerView& view, int signal, const HostFacts& facts) {
+  if (view.cgroup_path().empty()) {
+    // --cgroup-manager=disabled: the first process is all that we know to be the container's.
+    const PidFd init = TRY(open_init(*view.init));
+    if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0)
+      return os_error(view.id, fmt::format("send signal {}", signal));
+    return {};
+  }
   const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.cgroup_path()));
   if (signal == SIGKILL) return kill_cgroup(cgroup);
   for (const pid_t pid : TRY(cgroup_pids(cgroup, true)))

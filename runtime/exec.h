@@ -2,6 +2,8 @@
 // Must not: decide what it may do: the caller gives the whole Process.
 #pragma once
 
+#include <string>
+
 #include "base/host_facts.h"
 #include "base/result.h"
 #include "runtime/container.h"
@@ -16,6 +18,8 @@ struct ExecRequest {
   const SeccompProgram* seccomp = nullptr;
   bool detach = false;
   int preserve_fds = 0;
+  std::string cgroup{};        ///< below the container's own; empty: the container's
+  bool ignore_paused = false;  ///< the program then waits for `resume`
 };
 
 struct ExecResult {

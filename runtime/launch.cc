@@ -20,7 +20,9 @@
 
 #include "base/file.h"
 #include "cgroups/stats.h"
+#include "cgroups/systemd.h"
 #include "runtime/fault.h"
+#include "runtime/placeholder.h"
 #include "runtime/process_info.h"
 #include "stage/freestanding/interpreter.h"
 
@@ -220,7 +222,7 @@ class Launcher {
 
   Result<Launched> run() {
     TRY(fault_point("cgroup"));
-    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    TRY(make_cgroup());
     mark("cgroup");
     TRY(fault_point("parent steps"));
     TRY(run_parent_steps());
@@ -256,6 +258,16 @@ class Launcher {
     if (context_.clock != nullptr) context_.clock->mark(name);
   }
 
+  Status make_cgroup() {
+    if (plan_.cgroup.path.empty()) return {};
+    if (plan_.cgroup.scope) {
+      placeholder_ = TRY(ScopePlaceholder::start());
+      TRY(start_scope(*plan_.cgroup.scope, placeholder_->pid(), context_.facts));
+    }
+    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    return {};
+  }
+
   /// The same interpreter as in the child, in this process.
   Status run_parent_steps() {
     if (plan_.parent.empty()) return {};
@@ -288,8 +300,10 @@ class Launcher {
   }
 
   Status start_child(const Stage& stage) {
-    child_ = TRY(
-        spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps));
+    child_ =
+        TRY(spawn_stage(stage, plan_.clone_flags,
+                        launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps));
+    placeholder_.reset();  // the scope has a process of its own now
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
@@ -349,6 +363,7 @@ class Launcher {
   const LaunchPlan& plan_;
   const LaunchContext& context_;
   std::vector<int> slots_;
+  std::optional<ScopePlaceholder> placeholder_;
   Launched launched_;
   Child child_;
 };
