@@ -89,6 +89,10 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .check_executable = false,
                      .start_socket = Slot::none},
                     steps);
+  if (!request.program.empty()) {
+    std::erase_if(steps, [](const Step& step) { return step.op == Op::home; });
+    steps.back().s[0] = StringList{request.program};
+  }
   return steps;
 }
 
@@ -175,6 +179,7 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                    .signal_fd = signals.get(),
                    .hooks = {}}));
   TRY(set_oom_score(request, process.init.pid));
+  if (request.handover != nullptr) TRY(request.handover->give(process));
   std::optional<TerminalProxy> terminal;
   if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
   if (request.spec.seccomp && !request.spec.seccomp->listener_path.empty())
@@ -191,6 +196,7 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                            container_process_state(state, seccomp.listener_metadata), listener);
     };
   TRY(give_word(process, steps, signals.get(), true));
+  if (request.handover != nullptr) request.handover->keep();
   ExecResult result;
   result.pid = process.init.pid;
   if (request.detach) {

@@ -7,6 +7,7 @@
 #include "base/host_facts.h"
 #include "base/result.h"
 #include "runtime/container.h"
+#include "runtime/handover.h"
 #include "runtime/run.h"
 #include "spec/model.h"
 
@@ -20,6 +21,11 @@ struct ExecRequest {
   int preserve_fds = 0;
   std::string cgroup{};        ///< below the container's own; empty: the container's
   bool ignore_paused = false;  ///< the program then waits for `resume`
+  /// A hook: this very file is executed, and nothing is added to the environment. Empty: args[0] is
+  /// looked up as for any program.
+  std::string program{};
+  /// Gets the terminal, the pidfd and the pid before the program runs; may be null.
+  Handover* handover = nullptr;
 };
 
 struct ExecResult {
