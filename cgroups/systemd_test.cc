@@ -1,6 +1,9 @@
 #include "cgroups/systemd.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -141,6 +144,22 @@ TEST(Dbus, TheScopeHasItsProcess) {
     EXPECT_NE(body.find(word), std::string::npos) << word;
   EXPECT_NE(body.find(std::string("au\0", 3)), std::string::npos);
   EXPECT_NE(body.find(std::string("\4\3\2\1", 4)), std::string::npos);
+}
+
+TEST(Dbus, ABusThatNeverAnswersIsATimeout) {
+  const std::string path = testing::TempDir() + "minirun-mute-bus";
+  ::unlink(path.c_str());
+  const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  const auto soon = dbus::Connection::Clock::now() + std::chrono::milliseconds(100);
+  const auto connection = dbus::Connection::open(path, soon);
+  ::unlink(path.c_str());
+  ASSERT_FALSE(connection);
+  EXPECT_EQ(connection.error().errnum, ETIMEDOUT);
 }
 
 TEST(Dbus, NobodyThereIsAnError) {
