@@ -5,6 +5,7 @@
 #include "cli/launch_flags.h"
 #include "cli/load.h"
 #include "runtime/run.h"
+#include "runtime/spec_facts.h"
 #include "runtime/start.h"
 
 namespace minirun::cli {
@@ -45,12 +46,14 @@ class Create : public Command {
     TRY(flags_.check(loaded.spec, true));
     if (loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it after `create`");
-    const HostFacts facts = TRY(discover_host());
+    HostFacts facts = TRY(discover_host());
+    discover_for(loaded.spec, facts);
     const StateRoot root = TRY(StateRoot::open(options.root, true));
     Record record = make_record(loaded);
     LaunchOptions launch;
     launch.id = id_;
     launch.wait_for_start = true;
+    launch.cgroup_manager = manager_of(options);
     TRY(flags_.adapt(loaded.spec, record, launch, root.path()));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(loaded.spec, &root, output));
     const LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);

@@ -20,8 +20,10 @@
 
 #include "base/file.h"
 #include "cgroups/stats.h"
+#include "cgroups/systemd.h"
 #include "runtime/exec_error.h"
 #include "runtime/fault.h"
+#include "runtime/placeholder.h"
 #include "runtime/process_info.h"
 #include "runtime/sockets.h"
 #include "stage/freestanding/interpreter.h"
@@ -241,7 +243,7 @@ class Launcher {
 
   Result<Launched> run() {
     TRY(fault_point("cgroup"));
-    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    TRY(make_cgroup());
     mark("cgroup");
     TRY(fault_point("parent steps"));
     TRY(run_parent_steps());
@@ -285,6 +287,16 @@ class Launcher {
     if (context_.clock != nullptr) context_.clock->mark(name);
   }
 
+  Status make_cgroup() {
+    if (plan_.cgroup.path.empty()) return {};
+    if (plan_.cgroup.scope) {
+      placeholder_ = TRY(ScopePlaceholder::start());
+      TRY(start_scope(*plan_.cgroup.scope, placeholder_->pid(), context_.facts));
+    }
+    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    return {};
+  }
+
   /// The same interpreter as in the child, in this process.
   Status run_parent_steps() {
     if (plan_.parent.empty()) return {};
@@ -314,8 +326,10 @@ class Launcher {
   }
 
   Status start_child(const Stage& stage) {
-    child_ = TRY(
-        spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps));
+    child_ =
+        TRY(spawn_stage(stage, plan_.clone_flags,
+                        launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps));
+    placeholder_.reset();  // the scope has a process of its own now
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
@@ -361,6 +375,7 @@ class Launcher {
   const LaunchPlan& plan_;
   const LaunchContext& context_;
   std::vector<int> slots_;
+  std::optional<ScopePlaceholder> placeholder_;
   Launched launched_;
   Child child_;
 };

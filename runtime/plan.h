@@ -30,6 +30,7 @@ struct LaunchOptions {
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
+  CgroupManager cgroup_manager = CgroupManager::cgroupfs;
 };
 
 struct LaunchPlan {
