@@ -12,6 +12,7 @@
 #include "runtime/plan_attributes.h"
 #include "runtime/process_info.h"
 #include "runtime/seccomp_listener.h"
+#include "runtime/spec_facts.h"
 
 namespace minirun {
 namespace {
@@ -130,6 +131,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                    .hooks = {}}));
   std::optional<TerminalProxy> terminal;
   if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
+  if (request.spec.intel_rdt)
+    TRY(RdtGroup::of_container(*request.spec.intel_rdt, view.id, resctrl_mount())
+            .add(process.init.pid));
   if (request.spec.seccomp && !request.spec.seccomp->listener_path.empty())
     process.on_listener = [&](int listener) {
       const ProcessState state{.oci_version = view.record->oci_version,
