@@ -184,16 +184,25 @@ struct Direction {
   int to_namespace;
 };
 
-/// The name that the device has there, and whether it was up here.
-Result<std::pair<std::string, bool>> transfer(const Direction& way, const std::string& name,
-                                              const std::string& new_name, bool up) {
+/// A device that arrived.
+struct Arrival {
+  std::string name;
+  int index = 0;
+  bool was_up = false;
+  std::vector<Address> addresses;  ///< that it had
+};
+
+Result<Arrival> relocate(const Direction& way, const std::string& name,
+                         const std::string& new_name) {
   const std::map<std::string, Link> here = TRY(links_of(way.from));
   const auto device = here.find(name);
   if (device == here.end()) return os_error(ENODEV, "device", name);
   const std::map<std::string, Link> before = TRY(links_of(way.to));
   if (before.contains(new_name))
     return os_error(EEXIST, "device", fmt::format("the name {} is taken there", new_name));
-  const std::vector<Address> addresses = TRY(addresses_of(way.from, device->second.index));
+  Arrival arrival;
+  arrival.was_up = device->second.up;
+  arrival.addresses = TRY(addresses_of(way.from, device->second.index));
   ifinfomsg which{};
   which.ifi_index = device->second.index;
   TRY(way.from.change(Request(RTM_NEWLINK, NLM_F_ACK, which)
@@ -202,15 +211,22 @@ Result<std::pair<std::string, bool>> transfer(const Direction& way, const std::s
   const std::map<std::string, Link> after = TRY(links_of(way.to));
   for (const auto& [there, link] : after) {
     if (before.contains(there)) continue;
-    for (const Address& address : addresses) TRY(add_address(way.to, address, there, link.index));
-    ifinfomsg state{};
-    state.ifi_index = link.index;
-    state.ifi_flags = up ? static_cast<unsigned>(IFF_UP) : 0U;
-    state.ifi_change = IFF_UP;
-    TRY(way.to.change(Request(RTM_NEWLINK, NLM_F_ACK, state)));
-    return std::pair{there, device->second.up};
+    arrival.name = there;
+    arrival.index = link.index;
+    return arrival;
   }
   return os_error(ENODEV, "device", fmt::format("{} did not arrive", name));
+}
+
+/// Gives it its addresses back, and the state.
+Status furnish(Netlink& netlink, const Arrival& arrival, bool up) {
+  for (const Address& address : arrival.addresses)
+    TRY(add_address(netlink, address, arrival.name, arrival.index));
+  ifinfomsg state{};
+  state.ifi_index = arrival.index;
+  state.ifi_flags = up ? static_cast<unsigned>(IFF_UP) : 0U;
+  state.ifi_change = IFF_UP;
+  return netlink.change(Request(RTM_NEWLINK, NLM_F_ACK, state));
 }
 
 /// A socket in the namespace `fd`; this process is back in its own at the end.
@@ -263,7 +279,9 @@ MovedDevices::~MovedDevices() {
   Result<Netlink> in = open_in_namespace(container_, host_);
   if (!out || !in) return;
   for (auto device = moved_.rbegin(); device != moved_.rend(); ++device)
-    (void)transfer({*in, *out, host_.get()}, device->name, device->host_name, device->was_up);
+    if (const Result<Arrival> back =
+            relocate({*in, *out, host_.get()}, device->name, device->host_name))
+      (void)furnish(*out, *back, device->was_up);
 }
 
 Result<MovedDevices> MovedDevices::move(const std::map<std::string, std::string>& devices, Fd host,
@@ -272,10 +290,11 @@ Result<MovedDevices> MovedDevices::move(const std::map<std::string, std::string>
   Netlink out = TRY(Netlink::open());
   Netlink in = TRY(open_in_namespace(moved.container_, moved.host_));
   for (const auto& [name, inside] : devices) {
-    Result<std::pair<std::string, bool>> there =
-        transfer({out, in, moved.container_.get()}, name, inside, true);
+    Result<Arrival> there = relocate({out, in, moved.container_.get()}, name, inside);
     if (!there) return std::unexpected(named(std::move(there.error()), name));
-    moved.moved_.push_back({name, there->first, there->second});
+    moved.moved_.push_back({name, there->name, there->was_up});
+    if (Status up = furnish(in, *there, true); !up)
+      return std::unexpected(named(std::move(up.error()), name));
   }
   return moved;
 }

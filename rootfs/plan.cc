@@ -297,17 +297,13 @@ class Planner {
     add_propagation(slot, mount);
   }
 
-  /// A user namespace may make these only where it owns the other namespace as well. Of one that is
-  /// joined nobody knows before the kernel says so: then the host's is held ready.
+  /// A user namespace may make a sysfs only where it owns the network namespace. Of a joined one
+  /// nobody knows before the kernel says so: then the host's is held ready. Not so for proc: the
+  /// host's processes are not what a joined pid namespace is about.
   Slot fall_back(const Mount& mount) {
-    auto joined = [this](NamespaceType type) {
-      const Namespace* ns = spec_.find_namespace(type);
-      return userns_ && ns != nullptr && !ns->path.empty();
-    };
-    if (mount.type == "sysfs" && joined(NamespaceType::network))
-      return open_host(mount, "/sys", true);
-    if (mount.type == "proc" && joined(NamespaceType::pid)) return open_host(mount, "/proc", true);
-    return Slot::none;
+    const Namespace* network = spec_.find_namespace(NamespaceType::network);
+    const bool joined = userns_ && network != nullptr && !network->path.empty();
+    return joined && mount.type == "sysfs" ? open_host(mount, "/sys", true) : Slot::none;
   }
 
   void make_and_attach(const Mount& mount, const std::string& type, StringList options) {

@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "cgroups/control.h"
+#include "runtime/exec_error.h"
 #include "runtime/launch.h"
 #include "runtime/plan_attributes.h"
 #include "runtime/process_info.h"
@@ -124,7 +125,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   TRY(set_initial_affinity(request.process));
   const Stage stage = TRY(make_stage(steps, 2, false));
   Launched process;
-  Child child = TRY(spawn_stage(stage, 0, cgroup.get(), false));
+  Result<Child> spawned = spawn_stage(stage, 0, cgroup.get(), false);
+  if (!spawned) return std::unexpected(explain_clone(std::move(spawned).error(), cgroup.get()));
+  Child child = std::move(*spawned);
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);
   TRY(send_slots(child, stage, {-1, init.get()}, 2));

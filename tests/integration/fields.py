@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 
-from harness import Skip, check, equal, read, test, wait_until
+from harness import Skip, cgroup_mount, check, equal, needs, read, test, wait_until
 from integration.bundles import busybox_root
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -332,6 +332,21 @@ def seccomp_agent(t):
            state["state"]["annotations"]), (["seccompFd"], "for the agent", name, "creating",
                                             {"org.example.key": "value"}), "state")
     equal(state["pid"], state["state"]["pid"], "pids")
+    # The same with create and start.
+    path.unlink()
+    agent = Agent(path, 0)
+    agent.start()
+
+    def edit(config):
+        change(config)
+        config["process"]["args"] = ["busybox", "mkdir", "/made"]
+
+    name = t.id()
+    t.minirun("create", "--bundle", t.bundle(root, edit), name).good()
+    t.minirun("start", name).good()
+    agent.join(5)
+    t.minirun("delete", "-f", name).good()
+    equal(agent.states[0][0]["state"]["id"], name, "id after start")
 
     def silent(config):
         change(config)
@@ -585,3 +600,18 @@ def cgroup_of_the_containers_root(t):
     equal(out[0], "made", "a cgroup of the container's")
     equal(out[1], "0", "owner of cgroup.procs")
     check(out[2] != "0", f"cgroup.freeze belongs to the container: {out}")
+
+
+@test()
+def exec_at_the_limit_of_processes(t):
+    """An exec that pids.max has no room for says so, with the limit."""
+    needs("pids")
+    name = t.id()
+    spec = {"command": ["sh", "-c", "sleep 60 & sleep 60 & wait"], "resources": {"limits": {"pids": 3}}}
+    t.run(spec, options=["-d", "--id", name]).good()
+    pids = cgroup_mount() / "minirun" / name / "pids.current"
+    wait_until(lambda: read(pids).strip() == "3", "three processes")
+    result = t.minirun("exec", name, "true")
+    t.minirun("delete", "-f", name).good()
+    equal(result.status, 255, "status of exec")
+    check("pids.max = 3 is reached" in result.err, f"exec says {result.err!r}")
