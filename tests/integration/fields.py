@@ -551,7 +551,14 @@ def net_devices(t):
     a, b = f"m{os.getpid()}a", f"m{os.getpid()}b"
     root = busybox_root(t)
 
+    def unmake():
+        for name in (a, b):
+            ip("link", "del", name, check=False)
+        # The end of a namespace takes its devices away, and their peers, a little later.
+        wait_until(lambda: not {a, b} & set(os.listdir("/sys/class/net")), "the devices to be gone")
+
     def make():
+        unmake()
         ip("link", "add", a, "type", "veth", "peer", "name", b)
         ip("addr", "add", "10.99.7.1/24", "dev", a)
         ip("addr", "add", "fd77::1/64", "dev", a, "nodad")
@@ -577,11 +584,10 @@ def net_devices(t):
         check("10.99.7.1/24" in ip("addr", "show", "dev", a), "the device did not come back as it was")
         t.refused(oci(t, "true", device("lo"), root), f"linux.netDevices.{a}", "lo is taken", "EEXIST")
         check("10.99.7.1/24" in ip("addr", "show", "dev", a), "the device did not stay")
-        ip("link", "del", a)
+        unmake()
         t.refused(oci(t, "true", device("inner"), root), f"linux.netDevices.{a}", "ENODEV")
     finally:
-        ip("link", "del", a, check=False)
-        ip("link", "del", b, check=False)
+        unmake()
 
 
 @test()
