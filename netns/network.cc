@@ -1,0 +1,230 @@
+#include "netns/network.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "netns/apply.h"
+#include "netns/files.h"
+
+namespace minirun {
+namespace {
+
+/// The first error of a plan as an Error, with the field as its object.
+Status check_plan(const NetworkPlan& plan) {
+  for (const Finding& finding : plan.findings)
+    if (finding.level == Finding::Level::error) {
+      std::string field =
+          finding.pointer.starts_with('/') ? finding.pointer.substr(1) : finding.pointer;
+      for (char& c : field)
+        if (c == '/') c = '.';
+      return plain_error(field, finding.message);
+    }
+  return {};
+}
+
+Status remove_devices(const Lease& lease) {
+  Netlink netlink = TRY(Netlink::open());
+  for (const std::string& device : {lease.device, lease.shaper})
+    if (!device.empty()) TRY(remove_link(netlink, device));
+  return {};
+}
+
+/// Removes a bridge, when it is ours, and gives back the forwarding of other devices.
+Status remove_bridge(const std::string& root, const std::string& name, const NetworkEntry& entry) {
+  Netlink netlink = TRY(Netlink::open());
+  TRY(remove_link(netlink, unfinished_bridge(root, name)));
+  const Result<Link> link = find_link(netlink, name);
+  if (!link && link.error().errnum != ENODEV) return std::unexpected(link.error());
+  if (link && link->kind == "bridge" && link->alias == bridge_alias(root))
+    TRY(remove_link(netlink, name));
+  for (const std::string& device : entry.forwarding) {
+    const Fd file(::open(fmt::format("/proc/sys/net/ipv4/conf/{}/forwarding", device).c_str(),
+                         O_WRONLY | O_CLOEXEC));
+    if (file && ::write(file.get(), "0", 1) != 1) return os_error(device, "forwarding");
+  }
+  return {};
+}
+
+bool shares_forwarding(const NetworkState& state, const std::string& device) {
+  for (const auto& [name, entry] : state.networks)
+    for (const std::string& other : entry.forwarding)
+      if (other == device) return true;
+  return false;
+}
+
+/// Takes `name` out of the state and away; the caller saves. Rules first: while they are there,
+/// the network is known.
+Status take_network(NetworkStore& store, const std::string& root, const std::string& name) {
+  NetworkEntry entry = store.state.networks.at(name);
+  store.state.networks.erase(name);
+  std::erase_if(entry.forwarding,
+                [&](const std::string& device) { return shares_forwarding(store.state, device); });
+  TRY(remove_bridge(root, name, entry));
+  return apply_rules(find_program("nft"), plan_rules(table_name(root), store.state),
+                     store.lock_fd());
+}
+
+bool exists(int root_fd, const std::string& id) {
+  struct stat info{};
+  return ::fstatat(root_fd, id.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- a container's
+
+Result<ContainerNetwork> ContainerNetwork::prepare(const NetworkLaunch& launch, int root_fd,
+                                                   int container_fd) {
+  const NetworkRequest& request = launch.request;
+  NetworkStore store = TRY(NetworkStore::open(root_fd, NetworkStore::If::create));
+  ContainerNetwork network(launch, root_fd);
+  NetworkFacts facts = launch.facts;
+  {
+    // Others may have made or removed it since the facts were read.
+    Netlink netlink = TRY(Netlink::open());
+    Result<Link> bridge = find_link(netlink, request.network.name);
+    if (!bridge && bridge.error().errnum != ENODEV) return std::unexpected(bridge.error());
+    facts.bridge = bridge ? std::optional(std::move(*bridge)) : std::nullopt;
+  }
+  network.plan_ = plan_network(request, facts, store.state);
+  const NetworkPlan& plan = network.plan_;
+  if (const Status good = check_plan(plan); !good) {
+    network.keep();  // nothing was recorded
+    if (store.state.networks.empty()) TRY(store.save());
+    return std::unexpected(good.error());
+  }
+  store.state = plan.state;
+  TRY(store.save());
+  const Status made = [&]() -> Status {
+    TRY(apply_steps(plan.network, {.nft = facts.nft, .lock_fd = store.lock_fd()}));
+    TRY(make_network_files(
+        container_fd, hosts_text(plan.entry, request.id), request.hostname,
+        resolv_text(request.network.dns,
+                    request.network.dns.empty() ? read_host_resolv() : std::string())));
+    return rewrite_hosts(root_fd, plan.entry);
+  }();
+  if (!made) {
+    {
+      const NetworkStore unlocked = std::move(store);
+    }
+    if (const Status undone = network.end(); !undone) {
+      Error error = made.error();
+      error.detail += "; and not undone: " + to_string(undone.error());
+      return std::unexpected(std::move(error));
+    }
+    return std::unexpected(made.error());
+  }
+  return network;
+}
+
+ContainerNetwork::ContainerNetwork(ContainerNetwork&& other) noexcept
+    : launch_(other.launch_),
+      root_fd_(std::exchange(other.root_fd_, -1)),
+      plan_(std::move(other.plan_)),
+      attached_(other.attached_) {}
+
+ContainerNetwork::~ContainerNetwork() {
+  (void)end();  // who wants to know calls end() itself
+}
+
+Status ContainerNetwork::attach(pid_t pid) {
+  // Only rules need the lock: they are one table for all.
+  std::vector<NetStep> steps = plan_.attach;
+  std::erase_if(steps, [](const NetStep& step) { return step.op == NetStep::Op::rules; });
+  TRY(apply_steps(steps, {.pid = pid, .nft = launch_->facts.nft}));
+  if (!plan_.lease.ports.empty()) {
+    NetworkStore store = TRY(NetworkStore::open(root_fd_, NetworkStore::If::exists));
+    const RuleTable table = plan_rules(table_name(launch_->request.root), store.state);
+    if (const Status done = apply_rules(launch_->facts.nft, table, store.lock_fd()); !done)
+      return std::unexpected(Error(done.error()).in("network.ports"));
+  }
+  attached_ = true;
+  return {};
+}
+
+Status ContainerNetwork::end() {
+  if (root_fd_ < 0) return {};
+  const int root_fd = std::exchange(root_fd_, -1);
+  const NetworkRequest& request = launch_->request;
+  TRY(remove_container_network(root_fd, request.root, request.id));
+  if (attached_ || !plan_.fresh) return {};
+  // It was made for a container that did not come to be.
+  Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
+  if (!store) return store.error().errnum == ENOENT ? Status() : std::unexpected(store.error());
+  const auto found = store->state.networks.find(request.network.name);
+  if (found == store->state.networks.end() || !found->second.leases.empty()) return {};
+  TRY(take_network(*store, request.root, request.network.name));
+  return store->save();
+}
+
+Status remove_container_network(int root_fd, const std::string& root, const std::string& id) {
+  const NetworkState seen = TRY(peek_network_state(root_fd));
+  for (const auto& [name, entry] : seen.networks) {
+    const auto lease = entry.leases.find(id);
+    if (lease == entry.leases.end()) continue;
+    // Without the lock, since it waits for the kernel to let go of the devices; nobody else can
+    // get the address before it is given back.
+    TRY(remove_devices(lease->second));
+    NetworkStore store = TRY(NetworkStore::open(root_fd, NetworkStore::If::exists));
+    NetworkEntry& now = store.state.networks[name];
+    const bool ports = !lease->second.ports.empty();
+    now.leases.erase(id);
+    if (ports)
+      TRY(apply_rules(find_program("nft"), plan_rules(table_name(root), store.state),
+                      store.lock_fd()));
+    TRY(store.save());
+    TRY(rewrite_hosts(root_fd, now));
+  }
+  return {};
+}
+
+// ---------------------------------------------------------------- networks
+
+Status remove_network(int root_fd, const std::string& root, const std::string& name) {
+  Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
+  if (!store && store.error().errnum != ENOENT) return std::unexpected(store.error());
+  if (!store || !store->state.networks.contains(name))
+    return plain_error(name, "there is no such network");
+  std::string users;
+  for (const auto& [id, lease] : store->state.networks.at(name).leases)
+    users += (users.empty() ? "" : ", ") + id;
+  if (!users.empty()) return plain_error(name, "has containers: " + users);
+  TRY(take_network(*store, root, name));
+  return store->save();
+}
+
+Result<std::vector<std::string>> collect_networks(int root_fd, const std::string& root, bool idle) {
+  std::vector<std::string> removed;
+  const NetworkState seen = TRY(peek_network_state(root_fd));
+  for (const auto& [name, entry] : seen.networks)
+    for (const auto& [id, lease] : entry.leases)
+      if (!exists(root_fd, id)) {
+        TRY(remove_container_network(root_fd, root, id));
+        removed.push_back(fmt::format("{} of {}", id, name));
+      }
+  if (!idle) return removed;
+  Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
+  if (!store) {
+    if (store.error().errnum == ENOENT) return removed;
+    return std::unexpected(store.error());
+  }
+  const NetworkState before = store->state;
+  for (const auto& [name, entry] : before.networks)
+    if (entry.leases.empty()) {
+      TRY(take_network(*store, root, name));
+      TRY(store->save());
+      removed.push_back(name);
+    }
+  if (!store->state.networks.empty())
+    TRY(apply_rules(find_program("nft"), plan_rules(table_name(root), store->state),
+                    store->lock_fd()));
+  else
+    TRY(store->save());
+  return removed;
+}
+
+}  // namespace minirun

@@ -1,0 +1,62 @@
+// Owns: the life of a container's network: made between the clone and the word, undone by the
+// destructor, removed after a crash by what @network/state.json says.
+// Must not: print, or know how a container is started.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "netns/facts.h"
+#include "netns/plan.h"
+#include "netns/state.h"
+
+namespace minirun {
+
+/// What a start needs: part of the LaunchPlan. The address is chosen under the lock, by the same
+/// planner that `--dry-run` shows.
+struct NetworkLaunch {
+  NetworkRequest request;
+  NetworkFacts facts;
+};
+
+class ContainerNetwork {
+ public:
+  /// Address, ports and files; the network itself when it is not there. What is to be undone is
+  /// recorded before it is made.
+  [[nodiscard]] static Result<ContainerNetwork> prepare(const NetworkLaunch& launch, int root_fd,
+                                                        int container_fd);
+  ContainerNetwork(ContainerNetwork&& other) noexcept;
+  ContainerNetwork& operator=(ContainerNetwork&&) = delete;
+  ~ContainerNetwork();
+
+  /// Connects the network namespace of `pid`.
+  [[nodiscard]] Status attach(pid_t pid);
+  void keep() { root_fd_ = -1; }
+  /// What the destructor does, and what could not be removed.
+  [[nodiscard]] Status end();
+
+ private:
+  ContainerNetwork(const NetworkLaunch& launch, int root_fd)
+      : launch_(&launch), root_fd_(root_fd) {}
+  const NetworkLaunch* launch_;
+  int root_fd_;
+  NetworkPlan plan_;
+  bool attached_ = false;
+};
+
+/// Removes what container `id` has of networks; nothing is no error. `root` is the path of the
+/// state directory behind `root_fd`.
+[[nodiscard]] Status remove_container_network(int root_fd, const std::string& root,
+                                              const std::string& id);
+
+/// Removes a network. Errors: there is none, or containers are on it.
+[[nodiscard]] Status remove_network(int root_fd, const std::string& root, const std::string& name);
+
+/// Frees what belongs to containers that are no more (`ids` are those that are), writes the rules
+/// anew, and with `idle` removes networks without containers. Returns what was removed.
+[[nodiscard]] Result<std::vector<std::string>> collect_networks(int root_fd,
+                                                                const std::string& root, bool idle);
+
+}  // namespace minirun
