@@ -280,6 +280,10 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
   }
   if (all || !view.init) return signal_all(view, signal, facts);
   const PidFd init = TRY(open_init(*view.init));
+  // The end of a pid namespace's first process takes everybody along; without such a namespace the
+  // others would live on.
+  if (signal == SIGKILL && !view.cgroup_path().empty() && !heads_pid_namespace(view.init->pid))
+    return signal_all(view, signal, facts);
   if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0) {
     if (errno == ESRCH) return plain_error(id, "container not running");
     return os_error(id, fmt::format("send signal {}", signal));
