@@ -46,6 +46,7 @@ std::unique_ptr<Command> make_pause();
 std::unique_ptr<Command> make_resume();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
+std::unique_ptr<Command> make_network();
 std::unique_ptr<Command> make_spec();
 
 }  // namespace minirun::cli

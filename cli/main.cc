@@ -32,6 +32,7 @@ std::span<const CommandRow> commands() {
       CommandRow{"resume", "let a paused container go on", make_resume},
       CommandRow{"delete", "remove a container", make_delete},
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
+      CommandRow{"network", "list, show and remove the networks of containers", make_network},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
   };
   return rows;

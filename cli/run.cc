@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/load.h"
+#include "cli/network_flags.h"
 #include "cli/plan_text.h"
 #include "runtime/report.h"
 #include "spec/duration.h"
@@ -67,6 +68,7 @@ class Run : public Command {
     app.add_flag("--no-new-keyring", no_new_keyring_, "stay in the caller's session keyring");
     app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
         ->check(CLI::Range(0, 1000));
+    network_.declare(app);
     summary_option_ = app.get_option("--summary");
   }
 
@@ -174,7 +176,15 @@ class Run : public Command {
     const bool layered =
         keep_ && loaded.spec.root.kind == Root::Kind::overlay && loaded.spec.root.upper.empty();
     if (layered && root) launch.layer_directory = root->path() + "/" + id_ + "/layer";
+    const StateRoot* state = root ? &*root : nullptr;
+    if (const Status adapted = network_.adapt(loaded.spec, id_, state, options.root, launch);
+        !adapted)
+      return fail(output, adapted.error());
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, *seccomp ? &**seccomp : nullptr);
+    if (const Status planned =
+            NetworkFlags::plan(loaded.spec, id_, state, options.root, dry_run_, plan, output);
+        !planned)
+      return fail(output, planned.error());
     clock.mark("plan");
     const bool bad = output.findings(plan.findings, dry_run_);
     if (dry_run_) {
@@ -240,6 +250,7 @@ class Run : public Command {
   }
 
   std::string spec_, bundle_, id_, report_, timeout_, pid_file_;
+  NetworkFlags network_;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
        no_new_keyring_ = false, asked_ = false;

@@ -75,6 +75,14 @@ bool exists(int root_fd, const std::string& id) {
 
 }  // namespace
 
+std::string network_owner(int root_fd) {
+  std::string path(4096, '\0');
+  const ssize_t size =
+      ::readlink(fmt::format("/proc/self/fd/{}", root_fd).c_str(), path.data(), path.size());
+  path.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  return path;
+}
+
 // ---------------------------------------------------------------- a container's
 
 Result<ContainerNetwork> ContainerNetwork::prepare(const NetworkLaunch& launch, int root_fd,
@@ -127,6 +135,16 @@ ContainerNetwork::ContainerNetwork(ContainerNetwork&& other) noexcept
       plan_(std::move(other.plan_)),
       attached_(other.attached_) {}
 
+ContainerNetwork& ContainerNetwork::operator=(ContainerNetwork&& other) noexcept {
+  if (this == &other) return *this;
+  (void)end();
+  launch_ = other.launch_;
+  root_fd_ = std::exchange(other.root_fd_, -1);
+  plan_ = std::move(other.plan_);
+  attached_ = other.attached_;
+  return *this;
+}
+
 ContainerNetwork::~ContainerNetwork() {
   (void)end();  // who wants to know calls end() itself
 }
@@ -150,7 +168,7 @@ Status ContainerNetwork::end() {
   if (root_fd_ < 0) return {};
   const int root_fd = std::exchange(root_fd_, -1);
   const NetworkRequest& request = launch_->request;
-  TRY(remove_container_network(root_fd, request.root, request.id));
+  TRY(remove_container_network(root_fd, request.id));
   if (attached_ || !plan_.fresh) return {};
   // It was made for a container that did not come to be.
   Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
@@ -161,7 +179,7 @@ Status ContainerNetwork::end() {
   return store->save();
 }
 
-Status remove_container_network(int root_fd, const std::string& root, const std::string& id) {
+Status remove_container_network(int root_fd, const std::string& id) {
   const NetworkState seen = TRY(peek_network_state(root_fd));
   for (const auto& [name, entry] : seen.networks) {
     const auto lease = entry.leases.find(id);
@@ -174,7 +192,8 @@ Status remove_container_network(int root_fd, const std::string& root, const std:
     const bool ports = !lease->second.ports.empty();
     now.leases.erase(id);
     if (ports)
-      TRY(apply_rules(find_program("nft"), plan_rules(table_name(root), store.state),
+      TRY(apply_rules(find_program("nft"),
+                      plan_rules(table_name(network_owner(root_fd)), store.state),
                       store.lock_fd()));
     TRY(store.save());
     TRY(rewrite_hosts(root_fd, now));
@@ -184,7 +203,7 @@ Status remove_container_network(int root_fd, const std::string& root, const std:
 
 // ---------------------------------------------------------------- networks
 
-Status remove_network(int root_fd, const std::string& root, const std::string& name) {
+Status remove_network(int root_fd, const std::string& name) {
   Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
   if (!store && store.error().errnum != ENOENT) return std::unexpected(store.error());
   if (!store || !store->state.networks.contains(name))
@@ -193,17 +212,18 @@ Status remove_network(int root_fd, const std::string& root, const std::string& n
   for (const auto& [id, lease] : store->state.networks.at(name).leases)
     users += (users.empty() ? "" : ", ") + id;
   if (!users.empty()) return plain_error(name, "has containers: " + users);
-  TRY(take_network(*store, root, name));
+  TRY(take_network(*store, network_owner(root_fd), name));
   return store->save();
 }
 
-Result<std::vector<std::string>> collect_networks(int root_fd, const std::string& root, bool idle) {
+Result<std::vector<std::string>> collect_networks(int root_fd, bool idle) {
+  const std::string root = network_owner(root_fd);
   std::vector<std::string> removed;
   const NetworkState seen = TRY(peek_network_state(root_fd));
   for (const auto& [name, entry] : seen.networks)
     for (const auto& [id, lease] : entry.leases)
       if (!exists(root_fd, id)) {
-        TRY(remove_container_network(root_fd, root, id));
+        TRY(remove_container_network(root_fd, id));
         removed.push_back(fmt::format("{} of {}", id, name));
       }
   if (!idle) return removed;

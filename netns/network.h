@@ -28,7 +28,7 @@ class ContainerNetwork {
   [[nodiscard]] static Result<ContainerNetwork> prepare(const NetworkLaunch& launch, int root_fd,
                                                         int container_fd);
   ContainerNetwork(ContainerNetwork&& other) noexcept;
-  ContainerNetwork& operator=(ContainerNetwork&&) = delete;
+  ContainerNetwork& operator=(ContainerNetwork&& other) noexcept;
   ~ContainerNetwork();
 
   /// Connects the network namespace of `pid`.
@@ -46,17 +46,17 @@ class ContainerNetwork {
   bool attached_ = false;
 };
 
-/// Removes what container `id` has of networks; nothing is no error. `root` is the path of the
-/// state directory behind `root_fd`.
-[[nodiscard]] Status remove_container_network(int root_fd, const std::string& root,
-                                              const std::string& id);
+/// The absolute path of the state directory: whose bridges and rules they are.
+[[nodiscard]] std::string network_owner(int root_fd);
+
+/// Removes what container `id` has of networks; nothing is no error.
+[[nodiscard]] Status remove_container_network(int root_fd, const std::string& id);
 
 /// Removes a network. Errors: there is none, or containers are on it.
-[[nodiscard]] Status remove_network(int root_fd, const std::string& root, const std::string& name);
+[[nodiscard]] Status remove_network(int root_fd, const std::string& name);
 
-/// Frees what belongs to containers that are no more (`ids` are those that are), writes the rules
-/// anew, and with `idle` removes networks without containers. Returns what was removed.
-[[nodiscard]] Result<std::vector<std::string>> collect_networks(int root_fd,
-                                                                const std::string& root, bool idle);
+/// Frees what belongs to containers that are no more, and with `idle` removes networks without
+/// containers and writes the rules anew. Returns what was removed.
+[[nodiscard]] Result<std::vector<std::string>> collect_networks(int root_fd, bool idle);
 
 }  // namespace minirun

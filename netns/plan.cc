@@ -291,7 +291,7 @@ class Planner {
                   .device = name,
                   .address = subnet6->at(1),
                   .prefix = subnet6->prefix});
-      if (!facts_.forwarding6)
+      if (!facts_.forwarding6 && (wanted_.ipv6 == true || !wanted_.subnet6.empty()))
         note("/network",
              "IPv6 leads to this host and no further: net.ipv6.conf.all.forwarding is off, and "
              "stays so because it would end router advertisements on the host");

@@ -248,6 +248,10 @@ class Planner {
     auto refuse = [this](bool asked, const char* pointer, const char* what) {
       if (asked) error(pointer, fmt::format("{} not supported by this version of minirun", what));
     };
+    const Network::Mode mode = spec_.network.mode;
+    refuse(!options_.plans_network && mode != Network::Mode::unspecified &&
+               mode != Network::Mode::none && mode != Network::Mode::host,
+           "/network", "a network is");
     refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
     refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
     refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");

@@ -11,6 +11,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "netns/network.h"
 #include "security/seccomp.h"
 #include "spec/model.h"
 #include "stage/step.h"
@@ -27,6 +28,9 @@ struct LaunchOptions {
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
+  /// The caller fills in LaunchPlan::network; else a spec that asks for more than none or host is
+  /// refused.
+  bool plans_network = false;
 };
 
 struct LaunchPlan {
@@ -40,7 +44,9 @@ struct LaunchPlan {
   Steps parent;                      ///< fills the slots 1 .. passed-1
   Steps child;
   int passed = 1;
-  Slot start_socket = Slot::none;  ///< the parent puts the listening socket there
+  Slot start_socket = Slot::none;           ///< the parent puts the listening socket there
+  std::optional<NetworkLaunch> network;     ///< what `create_container` makes
+  std::optional<NetworkPlan> network_plan;  ///< the same as steps, to be shown
   bool terminal = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;

@@ -302,7 +302,8 @@ Status ContainerDir::check_ours() const {
       record = record || name == "record.json";
       others = others || name == "config.json" || name == "init.json";
       if (name != "record.json" && name != "config.json" && name != "init.json" &&
-          name != "start.sock" && name != "layer" && !name.starts_with(".init.json."))
+          name != "start.sock" && name != "network" && name != "layer" &&
+          !name.starts_with(".init.json."))
         foreign = name;
     }
   }
