@@ -1,6 +1,7 @@
 #include "cli/network_flags.h"
 
 #include <fmt/format.h>
+#include <sys/auxv.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <iterator>
 
 #include "netns/facts.h"
+#include "netns/pasta.h"
 #include "runtime/container.h"
 #include "spec/network_text.h"
 #include "spec/validate.h"
@@ -83,6 +85,28 @@ std::vector<std::string> names_of(const ContainerSpec& spec, const std::string& 
   return names;
 }
 
+/// Address, ports and rules as the state is now; the start plans once more under the lock.
+Status plan_bridge(NetworkLaunch launch, const StateRoot* root, bool dry_run, LaunchPlan& plan,
+                   Output& output) {
+  const Network& wanted = launch.request.network;
+  NetworkState state;
+  if (root != nullptr) state = TRY(peek_network_state(root->fd()));
+  launch.facts = TRY(discover_network(wanted, state.networks.contains(wanted.name)));
+  const NetworkPlan network = plan_network(launch.request, launch.facts, state);
+  for (const Finding& finding : network.findings)
+    if (finding.level == Finding::Level::error || dry_run)
+      plan.findings.push_back(finding);
+    else
+      output.warning("network: " + finding.message);
+  for (const auto* steps : {&network.network, &network.attach})
+    for (const NetStep& step : *steps)
+      for (const std::string& command : describe(step, launch.request.id))
+        plan.network_commands.push_back(
+            step.field == "network" ? command : fmt::format("{}   [{}]", command, step.field));
+  plan.network = std::move(launch);
+  return {};
+}
+
 }  // namespace
 
 void NetworkFlags::declare(CLI::App& app) {
@@ -130,7 +154,8 @@ Status NetworkFlags::adapt(ContainerSpec& spec, const std::string& id, const Sta
 Status NetworkFlags::plan(const ContainerSpec& spec, const std::string& id, const StateRoot* root,
                           const std::string& given, bool dry_run, LaunchPlan& plan,
                           Output& output) {
-  if (spec.network.mode != Network::Mode::bridge) return {};
+  const Network::Mode mode = spec.network.mode;
+  if (!is_made(mode)) return {};
   NetworkLaunch launch;
   NetworkRequest& request = launch.request;
   request.network = spec.network;
@@ -142,19 +167,27 @@ Status NetworkFlags::plan(const ContainerSpec& spec, const std::string& id, cons
   request.annotations = spec.annotations;
   if ((plan.clone_flags & clone_flag(NamespaceType::network)) == 0)
     return plain_error("network",
-                       "a bridge needs a network namespace of its own that is made "
-                       "with the container, not inside a user namespace that is joined");
-  NetworkState state;
-  if (root != nullptr) state = TRY(peek_network_state(root->fd()));
-  launch.facts = TRY(discover_network(spec.network, state.networks.contains(spec.network.name)));
-  NetworkPlan network = plan_network(request, launch.facts, state);
-  for (const Finding& finding : network.findings)
-    if (finding.level == Finding::Level::error || dry_run)
-      plan.findings.push_back(finding);
-    else
-      output.warning("network: " + finding.message);
+                       "needs a network namespace of its own that is made with the container, not "
+                       "inside a user namespace that is joined");
+  if (mode == Network::Mode::bridge)
+    return plan_bridge(std::move(launch), root, dry_run, plan, output);
+  const bool user = ::getauxval(AT_EUID) != 0;
+  if (mode == Network::Mode::cni) {
+    if (user) return plain_error("--cni", "the plugins need root; pasta is for other users");
+    launch.cni = TRY(load_cni(request));
+    plan.network_commands = describe(launch.cni, id);
+  } else {
+    if (!user) return plain_error("network", "pasta is for users without rights: root has bridges");
+    const std::string program = find_program("pasta");
+    if (program.empty())
+      return plain_error("network",
+                         "pasta is not installed (package passt), and without it users other than "
+                         "root have only the networks none and host");
+    launch.pasta =
+        plan_pasta(program, spec.network, request.root + "/" + id + "/network/pasta.pid");
+    plan.network_commands = {fmt::format("{} PID", fmt::join(launch.pasta, " "))};
+  }
   plan.network = std::move(launch);
-  plan.network_plan = std::move(network);
   return {};
 }
 

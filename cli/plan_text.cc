@@ -14,21 +14,6 @@ std::string namespaces_line(std::uint64_t flags) {
   return describe(Step{.op = Op::unshare, .n = {static_cast<std::int64_t>(flags)}});
 }
 
-std::string network_text(const NetworkPlan& network, const std::string& id) {
-  std::string text;
-  auto add = [&](const char* title, const std::vector<NetStep>& steps) {
-    if (steps.empty()) return;
-    text += fmt::format("\n{}\n", title);
-    for (const NetStep& step : steps)
-      for (const std::string& command : describe(step, id))
-        text += fmt::format("  {}{}\n", command,
-                            step.field == "network" ? "" : fmt::format("   [{}]", step.field));
-  };
-  add("network, before the clone", network.network);
-  add("network, while the child works", network.attach);
-  return text;
-}
-
 }  // namespace
 
 std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
@@ -59,7 +44,8 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   }
   if (plan.oom_score_adj)
     text += fmt::format("  oom_score_adj {}   [process.oomScoreAdj]\n", *plan.oom_score_adj);
-  if (plan.network_plan) text += network_text(*plan.network_plan, plan.id);
+  if (!plan.network_commands.empty()) text += "\nnetwork\n";
+  for (const std::string& command : plan.network_commands) text += fmt::format("  {}\n", command);
   text += "\nchild\n";
   for (const Step& step : plan.child) text += step_line(step);
   return text;

@@ -95,6 +95,7 @@ Result<std::string> run_tool(const ToolCall& call) {
     return os_error(call.arguments[0], "wait");
   std::string text = content_of(output.get(), std::size_t{1} << 20);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
+  if (call.output_tells_errors && !text.empty()) return plain_error(call.object, std::move(text));
   std::string why = first_line(content_of(errors.get(), 4096));
   if (why.empty()) why = first_line(text);
   const std::string how = WIFEXITED(status)

@@ -20,7 +20,8 @@ struct ToolCall {
   std::vector<std::string> environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   std::string input;
   std::string object;
-  int lock_fd = -1;  ///< inherited: as long as it runs nobody else has the lock
+  int lock_fd = -1;                  ///< inherited: as long as it runs nobody else has the lock
+  bool output_tells_errors = false;  ///< the detail of an error is its whole standard output
 };
 [[nodiscard]] Result<std::string> run_tool(const ToolCall& call);
 

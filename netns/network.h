@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "netns/cni.h"
 #include "netns/facts.h"
 #include "netns/plan.h"
 #include "netns/state.h"
@@ -18,7 +19,9 @@ namespace minirun {
 /// planner that `--dry-run` shows.
 struct NetworkLaunch {
   NetworkRequest request;
-  NetworkFacts facts;
+  NetworkFacts facts;              ///< bridge
+  CniList cni;                     ///< cni
+  std::vector<std::string> pasta;  ///< pasta: its command
 };
 
 class ContainerNetwork {
@@ -40,10 +43,15 @@ class ContainerNetwork {
  private:
   ContainerNetwork(const NetworkLaunch& launch, int root_fd)
       : launch_(&launch), root_fd_(root_fd) {}
+  [[nodiscard]] Status prepare_bridge(int container_fd);
+  [[nodiscard]] Status prepare_files(int container_fd);
+  [[nodiscard]] Status attach_bridge(pid_t pid);
+  [[nodiscard]] Status attach_cni(pid_t pid);
   const NetworkLaunch* launch_;
   int root_fd_;
   NetworkPlan plan_;
   bool attached_ = false;
+  Fd netns_;  ///< cni: the plugins are told of it at the end, when no process is in it any more
 };
 
 /// The absolute path of the state directory: whose bridges and rules they are.

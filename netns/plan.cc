@@ -418,7 +418,7 @@ RateLimit rate_limit(std::uint64_t bits_per_second, std::uint32_t mtu) {
   limit.rate_bytes = bits_per_second / 8;
   limit.burst_bytes =
       static_cast<std::uint32_t>(std::min(most, std::max(limit.rate_bytes / 50, 4 * packet)));
-  const std::uint64_t queue = std::max(limit.rate_bytes / 20, 20 * packet);
+  const std::uint64_t queue = std::max(limit.rate_bytes / 10, 20 * packet);
   limit.limit_bytes = static_cast<std::uint32_t>(std::min(most, limit.burst_bytes + queue));
   return limit;
 }

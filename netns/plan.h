@@ -97,7 +97,7 @@ struct NetworkPlan {
 [[nodiscard]] std::string unfinished_bridge(const std::string& root, const std::string& name);
 
 /// Token bucket for a limit that holds from the first second: the burst is what passes in 20 ms,
-/// at least 4 packets; the queue behind it holds 50 ms, at least 20 packets.
+/// at least 4 packets; the queue behind it holds 100 ms, at least 20 packets.
 struct RateLimit {
   std::uint64_t rate_bytes = 0;
   std::uint32_t burst_bytes = 0, limit_bytes = 0;

@@ -183,7 +183,7 @@ TEST(NetworkPlan, ShapesByAnnotation) {
                   Field(&NetStep::rate_bytes, 1'250'000U), Field(&NetStep::burst_bytes, 25'000U))));
   EXPECT_EQ(describe(plan.attach[1], "a")[0],
             "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 25000 "
-            "limit 87500");
+            "limit 150000");
   wants.annotations = {{"kubernetes.io/egress-bandwidth", "fast"}};
   EXPECT_THAT(plan_network(wants, facts(), {}).findings,
               ElementsAre(error("/annotations/kubernetes.io~1egress-bandwidth", "fast")));

@@ -164,7 +164,8 @@ Status NetworkStore::save() {
     if (::unlinkat(at, name, 0) != 0 && errno != ENOENT)
       return os_error(std::string("@network/") + name);
   // Not empty: somebody came and made a new lock already.
-  if (::unlinkat(root_fd_, directory_name, AT_REMOVEDIR) != 0 && errno != ENOTEMPTY)
+  if (::unlinkat(root_fd_, directory_name, AT_REMOVEDIR) != 0 && errno != ENOTEMPTY &&
+      errno != ENOENT)
     return os_error(directory_name);
   return {};
 }

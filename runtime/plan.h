@@ -44,9 +44,9 @@ struct LaunchPlan {
   Steps parent;                      ///< fills the slots 1 .. passed-1
   Steps child;
   int passed = 1;
-  Slot start_socket = Slot::none;           ///< the parent puts the listening socket there
-  std::optional<NetworkLaunch> network;     ///< what `create_container` makes
-  std::optional<NetworkPlan> network_plan;  ///< the same as steps, to be shown
+  Slot start_socket = Slot::none;             ///< the parent puts the listening socket there
+  std::optional<NetworkLaunch> network;       ///< what `create_container` makes
+  std::vector<std::string> network_commands;  ///< the same as ip, tc and nft commands
   bool terminal = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;
