@@ -118,7 +118,7 @@ void NetworkFlags::declare(CLI::App& app) {
 }
 
 Status NetworkFlags::adapt(ContainerSpec& spec, const std::string& id, const StateRoot* root,
-                           const std::string& given, LaunchOptions& launch) {
+                           const std::string& given, LaunchOptions& launch) const {
   launch.plans_network = true;
   Network& network = spec.network;
   if (!network_.empty() && !cni_.empty())

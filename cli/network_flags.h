@@ -22,7 +22,7 @@ class NetworkFlags {
   /// Before plan_launch: the flags, a network that is shared, and the files that are bound into
   /// the container. `root` may be null (a dry run without any container yet), `given` is --root.
   [[nodiscard]] Status adapt(ContainerSpec& spec, const std::string& id, const StateRoot* root,
-                             const std::string& given, LaunchOptions& launch);
+                             const std::string& given, LaunchOptions& launch) const;
 
   /// After it: the plan of the network and its findings; notes are printed unless it is a dry run.
   [[nodiscard]] static Status plan(const ContainerSpec& spec, const std::string& id,

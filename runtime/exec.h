@@ -16,6 +16,9 @@ struct ExecRequest {
   const SeccompProgram* seccomp = nullptr;
   bool detach = false;
   int preserve_fds = 0;
+  /// A hook: this very file is executed, and nothing is added to the environment. Empty: args[0] is
+  /// looked up as for any program.
+  std::string program{};
 };
 
 struct ExecResult {
@@ -33,6 +36,6 @@ struct ExecResult {
 
 /// The steps of the child, for tests and --dry-run. Slot 1 is the pidfd of init.
 [[nodiscard]] Steps plan_exec(const ExecRequest& request, const HostFacts& facts,
-                              const std::string& id);
+                              const std::string& id, const std::string& nonce);
 
 }  // namespace minirun

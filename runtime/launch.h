@@ -60,7 +60,8 @@ class Launched {
   std::optional<Cgroup> cgroup;
   Fd channel;
   Fd console;  ///< master of the terminal, when the plan has one
-  Fd seccomp_listener;
+  /// Gets the listener of a filter with SCMP_ACT_NOTIFY; the program begins only after it.
+  std::function<Status(int)> on_listener;
   std::uint64_t ignored_signals = 0;
   std::vector<std::uint32_t> step_nanoseconds;  ///< with timing, by step of the child's plan
 
@@ -81,6 +82,10 @@ class Launched {
 /// own failure to start (describe_failure over `plan.child`).
 [[nodiscard]] Status give_word(Launched& launched, const Steps& child, int signal_fd,
                                bool until_exec);
+/// The same for `start`, which has no plan: `describe` makes the sentence. Waits until the exec.
+[[nodiscard]] Status give_word(Launched& launched,
+                               const std::function<Error(const wire::Failure&)>& describe,
+                               int signal_fd);
 
 // ---- parts that exec and start share
 

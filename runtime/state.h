@@ -34,11 +34,19 @@ struct Record {
   std::string start_socket;  ///< empty: the container was started by `run`
   bool foreground = false;   ///< it dies with its `minirun run`; `gc` may remove the rest
   bool keep = false;         ///< `run --keep`: not removed at the end
+  bool hooks = false;        ///< config.json has hooks: read again where they are due
+  bool notify = false;       ///< has a directory for a NOTIFY_SOCKET
+  bool process = true;       ///< config.json has what `start` needs
+  std::uint64_t steps = 0;   ///< of the child's plan; with it `start` names the one that failed
   std::map<std::string, std::string> annotations;
   std::vector<std::string> arguments;    ///< `run SPEC -- COMMAND`: replaces the document's
   std::vector<std::string> environment;  ///< `run --env`: added to the document's
   bool operator==(const Record&) const = default;
 };
+
+/// 32 hexadecimal digits that the kernel drew for this process (getauxval(3), AT_RANDOM): the nonce
+/// of the one container that it creates. No system call.
+[[nodiscard]] std::string process_nonce();
 
 /// The first process, by pid and start time (clock ticks since boot, proc(5) stat field 22).
 struct Init {

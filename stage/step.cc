@@ -124,10 +124,9 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
   if (step.op == Op::execute || step.op == Op::check_executable) {
     // Engines look for these words (docker: 127 and 126).
     const StringList& candidates = step.list(0);
-    const std::string program = step.op == Op::execute && !step.list(1).empty()
-                                    ? step.list(1).front()
-                                : candidates.empty() ? ""
-                                                     : candidates.front();
+    const std::string program = !step.list(1).empty() ? step.list(1).front()
+                                : candidates.empty()  ? ""
+                                                      : candidates.front();
     error.object = step.field;
     const bool searched = candidates.size() > 1;
     error.detail = fmt::format(
@@ -142,9 +141,13 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
     // control characters may come from names that an image chose
     for (char& c : words)
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    error.detail +=
-        call == wire::Call::open ? fmt::format(" {}", words) : fmt::format(" (kernel: {})", words);
+    const bool kernels = call == wire::Call::fsconfig || call == wire::Call::fsmount;
+    error.detail += call == wire::Call::open ? fmt::format(" {}", words)
+                    : kernels                ? fmt::format(" (kernel: {})", words)
+                                             : fmt::format(" ({})", words);
   }
+  if (const std::string rule = failure_rule(step, call, failure.errnum); !rule.empty())
+    error.detail += ": " + rule;
   return error;
 }
 
