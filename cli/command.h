@@ -50,6 +50,7 @@ std::unique_ptr<Command> make_update();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_events();
+std::unique_ptr<Command> make_network();
 std::unique_ptr<Command> make_spec();
 std::unique_ptr<Command> make_features();
 std::unique_ptr<Command> make_info();

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/launch_flags.h"
 #include "cli/load.h"
+#include "cli/network_flags.h"
 #include "runtime/run.h"
 #include "runtime/spec_facts.h"
 #include "runtime/start.h"
@@ -20,6 +21,7 @@ class Create : public Command {
   void declare(CLI::App& app) override {
     app.add_option("ID", id_, "name of the new container")->required();
     flags_.declare(app);
+    network_.declare(app);
   }
 
   int run(const GlobalOptions& options, Output& output) override {
@@ -55,8 +57,10 @@ class Create : public Command {
     launch.wait_for_start = true;
     launch.cgroup_manager = manager_of(options);
     TRY(flags_.adapt(loaded.spec, record, launch, root.path()));
+    TRY(network_.adapt(loaded.spec, id_, &root, options.root, launch));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(loaded.spec, &root, output));
-    const LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);
+    LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);
+    TRY(NetworkFlags::plan(loaded.spec, id_, &root, options.root, false, plan, output));
     if (output.findings(plan.findings, false)) return false;
     PhaseClock clock;
     TRY(run_detached({.spec = loaded.spec,
@@ -73,6 +77,7 @@ class Create : public Command {
 
   std::string id_;
   LaunchFlags flags_;
+  NetworkFlags network_;
 };
 
 class Start : public Command {

@@ -37,6 +37,7 @@ std::span<const CommandRow> commands() {
       CommandRow{"delete", "remove a container", make_delete},
       CommandRow{"events", "tell the statistics of a container, and kills by memory", make_events},
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
+      CommandRow{"network", "list, show and remove the networks of containers", make_network},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
       CommandRow{"features", "print what this version can do, as JSON", make_features},
       CommandRow{"info", "say what this host offers, and what each missing piece costs", make_info},

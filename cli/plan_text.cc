@@ -57,6 +57,8 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   for (const auto& [device, inside] : plan.net_devices)
     text +=
         fmt::format("  move the network device {} in as {}   [linux.netDevices]\n", device, inside);
+  if (!plan.network_commands.empty()) text += "\nnetwork\n";
+  for (const std::string& command : plan.network_commands) text += fmt::format("  {}\n", command);
   text += "\nchild\n";
   for (const Step& step : plan.child) text += step_line(step);
   return text;

@@ -15,6 +15,7 @@
 #include "cli/command.h"
 #include "cli/launch_flags.h"
 #include "cli/load.h"
+#include "cli/network_flags.h"
 #include "cli/plan_text.h"
 #include "runtime/report.h"
 #include "runtime/spec_facts.h"
@@ -57,6 +58,7 @@ class Run : public Command {
                  "say what the limits did (default when standard error is a terminal)");
     app.add_flag("--timing", timing_, "print the time of each step");
     flags_.declare(app);
+    network_.declare(app);
     summary_option_ = app.get_option("--summary");
   }
 
@@ -155,12 +157,20 @@ class Run : public Command {
     const bool layered =
         keep_ && loaded.spec.root.kind == Root::Kind::overlay && loaded.spec.root.upper.empty();
     if (layered && root) launch.layer_directory = root->path() + "/" + id_ + "/layer";
+    const StateRoot* state = root ? &*root : nullptr;
+    if (const Status adapted = network_.adapt(loaded.spec, id_, state, options.root, launch);
+        !adapted)
+      return fail(output, adapted.error());
     Record record = record_of(loaded);
     if (const Status adapted =
             flags_.adapt(loaded.spec, record, launch, root ? root->path() : std::string());
         !adapted)
       return fail(output, adapted.error());
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, *seccomp ? &**seccomp : nullptr);
+    if (const Status planned =
+            NetworkFlags::plan(loaded.spec, id_, state, options.root, dry_run_, plan, output);
+        !planned)
+      return fail(output, planned.error());
     clock.mark("plan");
     const bool bad = output.findings(plan.findings, dry_run_);
     if (dry_run_) {
@@ -225,6 +235,7 @@ class Run : public Command {
 
   std::string spec_, id_, report_, timeout_;
   LaunchFlags flags_;
+  NetworkFlags network_;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
        asked_ = false;

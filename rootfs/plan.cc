@@ -134,7 +134,7 @@ class Planner {
       plan_.parent.push_back(
           {.op = Op::set_attr, .n = {number(slot), 0, 0, ms_private, 0, -1}, .field = "root"});
       // With the ids of the container's root instead of the host's a file can be copied up.
-      if (std::ranges::find(facts_.idmappable, layer) != facts_.idmappable.end())
+      if (!slots_.alone() && std::ranges::find(facts_.idmappable, layer) != facts_.idmappable.end())
         plan_.parent.push_back(
             {.op = Op::set_attr,
              .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0, 0, number(container_mapping("root"))},

@@ -79,6 +79,7 @@ Creation::Creation(Creation&& other) noexcept
     : dir(std::move(other.dir)),
       record(std::move(other.record)),
       launched(std::move(other.launched)),
+      network(std::move(other.network)),
       root_(std::exchange(other.root_, nullptr)) {}
 
 Creation::~Creation() {
@@ -88,11 +89,16 @@ Creation::~Creation() {
 void Creation::keep() {
   root_ = nullptr;
   if (launched) launched->keep();
+  if (network) network->keep();
 }
 
 Status Creation::end() {
   Status ended = launched ? launched->end() : Status();
-  if (!ended) root_ = nullptr;
+  if (ended && network) {
+    ended = fault_point("remove the network");
+    if (ended) ended = network->end();
+  }
+  if (!ended) keep();
   return ended;
 }
 
@@ -131,6 +137,8 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
     TRY(remove_cgroup(facts.cgroup, cgroup));
     if (view.record) TRY(remove_rdt(view.record->rdt_groups));
   }
+  TRY(fault_point("remove the network"));
+  TRY(remove_container_network(root.fd(), dir.id()));
   TRY(fault_point("remove the state"));
   TRY(dir.remove(root));
   if (hooks) hooks->after_end();
@@ -200,9 +208,16 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   if (record.notify) TRY(make_notify(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
+  LaunchContext with_network = context;
+  if (plan.network) {
+    TRY(fault_point("prepare the network"));
+    creation.network = TRY(ContainerNetwork::prepare(*plan.network, root.fd(), creation.dir.fd()));
+    with_network.network = [&creation](pid_t pid) { return creation.network->attach(pid); };
+    if (context.clock != nullptr) context.clock->mark("lease");
+  }
   Status undone;
-  Result<Launched> launched = launch(plan, context, undone);
-  if (!undone) creation.root_ = nullptr;  // the record stays, so that `gc` finds the rest
+  Result<Launched> launched = launch(plan, with_network, undone);
+  if (!undone) creation.keep();  // the record stays, so that `gc` finds the rest
   creation.launched = TRY(std::move(launched));
   creation.launched->init.cgroup = plan.cgroup.path;
   TRY(fault_point("commit"));
@@ -386,6 +401,10 @@ Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) 
     else
       result.removed.push_back(id);
   }
+  if (Result<std::vector<std::string>> networks = collect_networks(root.fd(), false); !networks)
+    result.errors.push_back(std::move(networks).error());
+  else
+    for (std::string& lease : *networks) result.removed.push_back(std::move(lease));
   return result;
 }
 

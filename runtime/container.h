@@ -36,6 +36,7 @@ class Creation {
   ContainerDir dir;
   Record record;
   std::optional<Launched> launched;
+  std::optional<ContainerNetwork> network;
 
   void keep();
   /// Kills and removes the cgroup. When that fails, the record stays, so that `gc` finds the rest.

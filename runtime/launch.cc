@@ -315,6 +315,11 @@ class Launcher {
     mark("clone");
     TRY(fault_point("child attributes"));
     TRY(observe(launched_));
+    if (context_.network) {
+      TRY(fault_point("network"));
+      TRY(context_.network(launched_.init.pid));
+      mark("network");
+    }
     TRY(fault_point("wait for the child"));
     TRY(await_ready(launched_, std::move(child_),
                     {.steps = plan_.child,

@@ -44,6 +44,8 @@ struct LaunchContext {
   PhaseClock* clock = nullptr;
   /// Runs the hooks of the parent while the child waits; may be empty when there are none.
   std::function<Status(pid_t)> hooks;
+  /// Makes the network while the child builds its root; may be empty.
+  std::function<Status(pid_t)> network = {};
 };
 
 /// A container whose first process is set up and waits for the word, or runs. Until keep() its

@@ -14,6 +14,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "netns/network.h"
 #include "runtime/id_maps.h"
 #include "runtime/rdt.h"
 #include "runtime/state.h"
@@ -35,6 +36,9 @@ struct LaunchOptions {
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
   CgroupManager cgroup_manager = CgroupManager::cgroupfs;
+  /// The caller fills in LaunchPlan::network; else a spec that asks for more than none or host is
+  /// refused.
+  bool plans_network = false;
 };
 
 /// A namespace that the parent is in while it clones.
@@ -61,6 +65,9 @@ struct LaunchPlan {
   std::map<std::string, std::string> net_devices;  ///< moved by the parent before the word
   std::optional<uid_t> cgroup_owner;               ///< on the host, see delegate.h
   std::optional<RdtPlan> rdt;
+  Slot start_socket = Slot::none;             ///< the parent puts the listening socket there
+  std::optional<NetworkLaunch> network;       ///< what `create_container` makes
+  std::vector<std::string> network_commands;  ///< the same as ip, tc and nft commands
   bool terminal = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;

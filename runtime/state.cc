@@ -327,8 +327,9 @@ Status ContainerDir::check_ours() const {
       record = record || name == "record.json";
       others = others || name == "config.json" || name == "init.json";
       if (name != "record.json" && name != "config.json" && name != "init.json" &&
-          name != "start.sock" && name != "notify" && name != "layer" && name != "resources.json" &&
-          !name.starts_with(".init.json.") && !name.starts_with(".resources.json."))
+          name != "start.sock" && name != "notify" && name != "network" && name != "layer" &&
+          name != "resources.json" && !name.starts_with(".init.json.") &&
+          !name.starts_with(".resources.json."))
         foreign = name;
     }
   }

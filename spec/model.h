@@ -317,10 +317,33 @@ struct Personality {
   bool operator==(const Personality&) const = default;
 };
 
+/// One published port: host_ip:host_port of this host leads to container_port.
+struct PortMapping {
+  std::string host_ip;  ///< empty: every address of the host, IPv4 and IPv6
+  std::uint16_t host_port = 0;
+  std::uint16_t container_port = 0;
+  bool udp = false;
+  std::string field;  ///< where the user wrote it, "network.ports[0]"
+  bool operator==(const PortMapping&) const = default;
+};
+
 /// minirun's own field; netns/ knows what each mode means.
 struct Network {
-  enum class Mode { unspecified, none, host };
+  enum class Mode { unspecified, none, host, bridge, join, pasta, cni };
   Mode mode = Mode::unspecified;
+  std::string name = "minirun0";  ///< bridge: its interface, at most 15 characters
+  std::string subnet;             ///< bridge: IPv4, empty: the network's, or a free one
+  std::string subnet6;            ///< bridge: empty: made from the IPv4 subnet
+  std::optional<bool> ipv6;       ///< absent: when the host has it
+  std::string ip;                 ///< IPv4 address, empty: the next free one
+  std::vector<PortMapping> ports;
+  std::vector<std::string> dns;               ///< name servers; empty: the host's
+  std::map<std::string, std::string> hosts;   ///< name -> address, for /etc/hosts
+  std::optional<std::uint32_t> mtu;           ///< bytes, 1280 to 65535
+  std::optional<std::uint64_t> ingress_bits;  ///< per second, to the container
+  std::optional<std::uint64_t> egress_bits;   ///< per second, from the container
+  std::string join;                           ///< id of the container whose network is shared
+  std::string conflist;                       ///< cni: path of the network configuration list
   bool operator==(const Network&) const = default;
 };
 

@@ -1,5 +1,5 @@
-// Owns: the short form's words about namespaces, the user namespace and the network.
-// Must not: open a namespace or decide how the network is made (netns/ does).
+// Owns: the short form's words about namespaces and the user namespace.
+// Must not: open a namespace.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -111,27 +111,6 @@ void read_one(Json item, std::vector<Namespace>& namespaces) {
     item.expected("new, host, or the absolute path of a namespace such as /proc/1/ns/net");
 }
 
-void read_network(JsonObject& object, ContainerSpec& spec) {
-  static constexpr auto kModes = std::to_array<Word<Network::Mode>>(
-      {{"none", Network::Mode::none}, {"host", Network::Mode::host}});
-  const auto json = object.find("network");
-  const bool said = json && json->get_word<Network::Mode>(kModes, spec.network.mode);
-  const Namespace* ns = spec.find_namespace(NamespaceType::network);
-  if (!said) {
-    // A namespace that is joined keeps the network that it has.
-    spec.network.mode = !ns                ? Network::Mode::host
-                        : ns->path.empty() ? Network::Mode::none
-                                           : Network::Mode::unspecified;
-    return;
-  }
-  if (ns && !ns->path.empty())
-    json->error("the network namespace is joined by path: leave \"network\" out");
-  else if (spec.network.mode == Network::Mode::host)
-    set_namespace(spec.namespaces, NamespaceType::network, true, "");
-  else if (!ns)
-    json->error("\"namespaces\" says that the network is the host's");
-}
-
 }  // namespace
 
 void read_short_namespaces(JsonObject& object, const SpecOptions& options, ContainerSpec& spec) {
@@ -141,7 +120,7 @@ void read_short_namespaces(JsonObject& object, const SpecOptions& options, Conta
   if (const auto json = object.find("namespaces"))
     json->each_member([&](Json item) { read_one(item, spec.namespaces); });
   read_userns(object, options, spec);
-  read_network(object, spec);
+  read_short_network(object, spec);
 }
 
 }  // namespace minirun

@@ -22,6 +22,7 @@ void read_short_process(JsonObject& object, Process& process);
 void read_short_root(JsonObject& object, const std::string& base_dir, ContainerSpec& spec);
 void read_short_mounts(JsonObject& object, const std::string& base_dir, ContainerSpec& spec);
 void read_short_devices(JsonObject& object, const SpecOptions& options, ContainerSpec& spec);
+void read_short_network(JsonObject& object, ContainerSpec& spec);
 void read_short_namespaces(JsonObject& object, const SpecOptions& options, ContainerSpec& spec);
 
 }  // namespace minirun

@@ -176,7 +176,56 @@ TEST(ShortReader, Namespaces) {
               ElementsAre(error_at("/network", "host's")));
   EXPECT_THAT(bad(R"("namespaces": {"uts": "host"}, "hostname": "x")"),
               ElementsAre(error_at("/hostname", "uts namespace")));
-  EXPECT_THAT(bad(R"("network": "bridge")"), ElementsAre(error_at("/network", "none, host")));
+  EXPECT_THAT(bad(R"("network": "bridged")"), ElementsAre(error_at("/network", "none, host")));
+}
+
+TEST(ShortReader, Network) {
+  EXPECT_EQ(good(R"("network": "bridge")").network.mode, Network::Mode::bridge);
+  EXPECT_EQ(good(R"("network": "bridge:blue")").network.name, "blue");
+  EXPECT_EQ(good(R"("network": {"join": "db"})").network.join, "db");
+  const Network network = good(R"("network": {"mode": "bridge", "name": "minirun0",
+      "subnet": "10.88.0.0/16", "ip": "10.88.0.9", "ports": ["8080:80/tcp", "127.0.0.1:5353:53/udp",
+      "[::1]:9000-9001:90-91"], "dns": ["10.0.0.53"], "hosts": {"db": "10.0.0.7"}, "mtu": 1400,
+      "bandwidth": {"ingress": "10M", "egress": 5000}})")
+                              .network;
+  ASSERT_EQ(network.ports.size(), 4U);
+  EXPECT_EQ(network.ports[0], (PortMapping{"", 8080, 80, false, "network.ports[0]"}));
+  EXPECT_EQ(network.ports[1], (PortMapping{"127.0.0.1", 5353, 53, true, "network.ports[1]"}));
+  EXPECT_EQ(network.ports[3], (PortMapping{"::1", 9001, 91, false, "network.ports[2]"}));
+  EXPECT_EQ(network.ingress_bits, 10'000'000U);
+  EXPECT_EQ(network.egress_bits, 5000U);
+  EXPECT_EQ(network.hosts.at("db"), "10.0.0.7");
+}
+
+TEST(ShortReader, BadNetworksNameTheField) {
+  const auto bad_network = [](const char* members) {
+    return bad(std::string(R"("network": {)") + members + "}");
+  };
+  EXPECT_THAT(bad_network(R"("name": "a-name-of-16-chr")"),
+              ElementsAre(error_at("/network/name", "16 characters")));
+  EXPECT_THAT(bad_network(R"("name": "a/b")"), ElementsAre(error_at("/network/name", "letters")));
+  EXPECT_THAT(bad_network(R"("subnet": "10.88.0.1/16")"),
+              ElementsAre(error_at("/network/subnet", "without host bits")));
+  EXPECT_THAT(bad_network(R"("subnet": "10.88.0.0/16", "ip": "10.89.0.2")"),
+              ElementsAre(error_at("/network/ip", "not in the subnet")));
+  EXPECT_THAT(
+      bad_network(R"("ports": ["80", "0:80", "1.2.3:1:1", "1-2:5", "1:1/sctp", "::1:1:1"])"),
+      ElementsAre(error_at("/network/ports/0", "HOST:CONTAINER"),
+                  error_at("/network/ports/1", "1 to 65535"),
+                  error_at("/network/ports/2", "address"), error_at("/network/ports/3", "as many"),
+                  error_at("/network/ports/4", "tcp or udp"),
+                  error_at("/network/ports/5", "address")));
+  EXPECT_THAT(bad_network(R"("dns": ["localhost"], "hosts": {"a b": "10.0.0.1", "c": "x"})"),
+              ElementsAre(error_at("/network/dns/0", "address"),
+                          error_at("/network/hosts/a b", "not a host name"),
+                          error_at("/network/hosts/c", "address")));
+  EXPECT_THAT(bad_network(R"("mtu": 100)"), ElementsAre(error_at("/network/mtu", "1280")));
+  EXPECT_THAT(bad_network(R"("bandwidth": {"ingress": "10"})"),
+              ElementsAre(error_at("/network/bandwidth/ingress", "1k to 1P")));
+  EXPECT_THAT(bad_network(R"("mode": "pasta", "bandwidth": {"egress": "1M"})"),
+              ElementsAre(error_at("/network", "bandwidth needs a bridge")));
+  EXPECT_THAT(bad_network(R"("mode": "vlan")"),
+              ElementsAre(error_at("/network/mode", "bridge or pasta")));
 }
 
 TEST(ShortReader, UserNamespace) {
