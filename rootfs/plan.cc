@@ -240,6 +240,7 @@ class Planner {
       if (attributes != 0) set_attributes(slot, mount, as_int(attributes), 0, 0);
     }
     attach(slot, mount, wire::create_directory, system ? RESOLVE_NO_SYMLINKS : 0);
+    if (system) covers_.back().mount = slot;
     add_recursive_and_propagation(slot, mount);
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
   }
@@ -293,6 +294,7 @@ class Planner {
   }
 
   void attach(Slot slot, const Mount& mount, wire::Create create, std::int64_t resolve) {
+    covers_.push_back({normal(mount.destination)});
     plan_.build.push_back({.op = Op::attach,
                            .n = {number(slot), number(plan_.root), create,
                                  create == wire::create_directory ? 0755 : 0644, resolve,
@@ -343,26 +345,51 @@ class Planner {
     }
   }
 
+  /// The procfs or sysfs that a path is on, and what is left of the path below it: the kernel has
+  /// no links there that leave it, but for those of processes, so no walk from the root is needed.
+  struct Known {
+    Slot mount = Slot::none;
+    std::string path;
+  };
+  Known known_mount(const std::string& protected_path) const {
+    const std::string path = normal(protected_path);
+    for (std::size_t i = covers_.size(); i-- > 0;) {
+      const std::string& over = covers_[i].destination;
+      if (!path.starts_with(over) || (path.size() > over.size() && path[over.size()] != '/'))
+        continue;
+      if (covers_[i].mount == Slot::none || path.size() == over.size()) return {};
+      std::string rest = path.substr(over.size() + 1);
+      const bool process = rest.starts_with("self") || rest.starts_with("thread-self") ||
+                           (rest[0] >= '0' && rest[0] <= '9') ||
+                           rest.find("..") != std::string::npos;
+      return process ? Known{} : Known{covers_[i].mount, std::move(rest)};
+    }
+    return {};
+  }
+
   void plan_protection() {
     if (!spec_.masked_paths.empty()) {
       const Slot empty = slots_.in_child();
-      plan_.protect.push_back(
-          {.op = Op::make_mount,
-           .n = {number(empty),
-                 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
-           .s = {"tmpfs", StringList{"nr_blocks", "1", "nr_inodes", "2", "mode", "0755"}},
-           .field = "linux.maskedPaths"});
-      for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i)
+      plan_.protect.push_back({.op = Op::make_mount,
+                               .n = {number(empty), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                        MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
+                               .s = {"tmpfs", StringList{"mode", "0755"}},
+                               .field = "linux.maskedPaths"});
+      for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i) {
+        Known known = known_mount(spec_.masked_paths[i]);
         plan_.protect.push_back({.op = Op::mask,
-                                 .n = {number(plan_.root), number(empty)},
-                                 .s = {spec_.masked_paths[i]},
+                                 .n = {number(plan_.root), number(empty), number(known.mount)},
+                                 .s = {spec_.masked_paths[i], std::move(known.path)},
                                  .field = fmt::format("linux.maskedPaths[{}]", i)});
+      }
     }
-    for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i)
+    for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i) {
+      Known known = known_mount(spec_.readonly_paths[i]);
       plan_.protect.push_back({.op = Op::readonly_path,
-                               .n = {number(plan_.root)},
-                               .s = {spec_.readonly_paths[i]},
+                               .n = {number(plan_.root), number(known.mount)},
+                               .s = {spec_.readonly_paths[i], std::move(known.path)},
                                .field = fmt::format("linux.readonlyPaths[{}]", i)});
+    }
   }
 
   void plan_pivot() {
@@ -403,6 +430,12 @@ class Planner {
   Slots& slots_;
   bool userns_;
   std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
+  /// What is mounted where, in order; with the mount if it is a procfs or sysfs of the container.
+  struct Cover {
+    std::string destination;
+    Slot mount = Slot::none;
+  };
+  std::vector<Cover> covers_;
   RootfsPlan plan_;
 };
 

@@ -31,8 +31,9 @@ enum class Op : std::uint16_t {
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
   pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
-  mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
-  readonly_path,  // n0 root slot; s0 path in root
+  mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
+                  // known to hold the path or -1; s0 path in root, s1 path below that mount
+  readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask
   open_file,      // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root

@@ -20,8 +20,12 @@ struct Context {
   const char* parent_path = nullptr;
   std::size_t parent_length = 0;
   int parent_root = -1;
-  bool through_links = false;  ///< the last open_target followed a link
-  bool mask_attached = false;  ///< see the operation `mask`
+  bool through_links = false;   ///< the last open_target followed a link
+  bool links_followed = false;  ///< any attach did
+  // See the operation `mask`.
+  bool mask_attached = false;
+  int null_cover = -1;   ///< the first copy of /dev/null
+  int spare_cover = -1;  ///< a copy that is not attached yet
   Failure failure = {};
 
   [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {
