@@ -1,4 +1,4 @@
-// Owns: `minirun probe list|run|compare|report`: arguments, files, what is printed.
+// Owns: `minirun probe list|run|textbook|compare|report`: arguments, files, what is printed.
 // Must not: measure or judge (probe/ does).
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,6 +13,7 @@
 #include "probe/recorder.h"
 #include "probe/scenario.h"
 #include "probe/text.h"
+#include "probe/textbook.h"
 #include "runtime/container.h"
 #include "runtime/run.h"
 
@@ -41,6 +42,11 @@ class ProbeCommand : public Command {
     compare_ = app.add_subcommand("compare", "what changed between two recordings");
     compare_->add_option("A", first_, "recording of `probe run --json`")->required();
     compare_->add_option("B", second_, "the later one")->required();
+    textbook_ = app.add_subcommand("textbook", "what texts say, this host, this container");
+    textbook_->add_option("--inside", inside_, "the container's spec (default: no limits)");
+    textbook_->add_flag("--outside", outside_, "only on the host");
+    textbook_->add_flag("--quick", quick_, "under a minute, with more spread");
+    textbook_->add_option("--json", json_, "write the recording here; - is standard output");
     report_ = app.add_subcommand("report", "judge recordings again: the table, or a page");
     report_->add_option("FILES", files_, "recordings of `probe run --json`")->required();
     report_->add_flag("--all", all_, "also the numbers that only support others");
@@ -50,6 +56,10 @@ class ProbeCommand : public Command {
     if (list_->parsed()) return list();
     Status done;
     if (run_->parsed()) done = run_probes(options, output);
+    if (textbook_->parsed()) {
+      names_ = {"textbook", "ctxswitch.all"};
+      done = run_probes(options, output);
+    }
     if (compare_->parsed()) done = compare();
     if (report_->parsed()) done = report();
     if (done) return status_;
@@ -120,7 +130,7 @@ class ProbeCommand : public Command {
     request.probes = names_;
     request.spec = loaded ? &loaded->spec : nullptr;
     request.spec_name = inside_;
-    request.host = both_ || outside_ || inside_.empty();
+    request.host = both_ || outside_ || inside_.empty() || textbook_->parsed();
     request.container = both_ || !outside_ || !inside_.empty();
     request.quick = quick_;
     request.repeat = repeat_;
@@ -143,7 +153,9 @@ class ProbeCommand : public Command {
       if (!print(file.dump(1) + "\n")) return os_error("standard output");
     } else {
       if (!json_.empty()) TRY(replace_file(AT_FDCWD, json_, file.dump(1) + "\n", 0644));
-      if (!print(probe::table(judgement, all_))) return os_error("standard output");
+      if (!print(textbook_->parsed() ? probe::textbook_table(judgement)
+                                     : probe::table(judgement, all_)))
+        return os_error("standard output");
     }
     std::vector<probe::Outcome> outcomes;
     for (const probe::Expectation& expectation : expectations_) {
@@ -176,7 +188,8 @@ class ProbeCommand : public Command {
     return {};
   }
 
-  CLI::App *run_ = nullptr, *list_ = nullptr, *compare_ = nullptr, *report_ = nullptr;
+  CLI::App *run_ = nullptr, *list_ = nullptr, *textbook_ = nullptr, *compare_ = nullptr,
+           *report_ = nullptr;
   std::vector<std::string> names_, expect_, files_;
   std::vector<probe::Expectation> expectations_;
   std::string inside_, json_, junit_, first_, second_;

@@ -158,9 +158,11 @@ class Judge {
       add(run, metric, text_in(result, "unit"), text_in(result, "better"), cell_of(result));
       rows_[index_[metric]].threads = threads;
       // What a stall does is in the tail.
-      if (metric.ends_with(".gap") || metric.ends_with(".latency"))
+      if (metric.ends_with(".gap") || metric.ends_with(".latency")) {
         add(run, metric + ".p99", text_in(result, "unit"), "lower",
             single(number_in(result, "p99").value_or(0)));
+        rows_[index_[metric + ".p99"]].threads = threads;
+      }
     }
     for (const Json& entry : array_in(document, "unsupported"))
       refuse(run, recorded_name(run, text_in(entry, "metric")), text_in(entry, "reason"));

@@ -6,6 +6,7 @@
 #include "probe/metrics.h"
 #include "probe/scenario.h"
 #include "probe/text.h"
+#include "probe/textbook.h"
 
 namespace minirun::probe {
 namespace {
@@ -242,6 +243,23 @@ TEST(Scenario, ChangesAreMadeOrRefusedInWords) {
   EXPECT_FALSE(free.spec.resources.cpu.quota_us || free.spec.resources.memory.limit_bytes);
   for (const Probe& probe : probes())
     EXPECT_FALSE(scenarios(probe.name, {.cpus = 2, .memory_max = {}}).empty()) << probe.name;
+}
+
+TEST(Textbook, ClaimsAreJudgedByTheirRange) {
+  const Claim claim{"x", "m", "1 to 10 us", 1000, 10000, ""};
+  EXPECT_EQ(verdict(claim, 600), "as the text says");
+  EXPECT_EQ(verdict(claim, 20000), "as the text says");
+  EXPECT_EQ(verdict(claim, 100), "10 times less");
+  EXPECT_EQ(verdict(claim, 40000), "4 times more");
+  for (const Claim& row : claims()) EXPECT_LE(row.low, row.high) << row.subject;
+}
+
+TEST(Textbook, WhatWasNotMeasuredIsUnsupported) {
+  Json run = run_of("textbook", "all", "host");
+  run["document"] = {{"results", {result("textbook.process.thread", "ns", 10000)}}};
+  const std::string text = textbook_table(judge(recording({run})));
+  EXPECT_THAT(text, testing::ContainsRegex("create a thread +about 10 us +10 us +unsupported +as"));
+  EXPECT_THAT(text, testing::ContainsRegex("create a process: fork +about 10 ms +unsupported"));
 }
 
 TEST(Text, NumbersHaveTheUnitThatFits) {

@@ -192,6 +192,14 @@ std::string explain_oom(const Row& row, const Json& limits) {
   return {};
 }
 
+std::string explain_call(const Row& row) {
+  const auto ratio = row.ratio();
+  if (!ratio || *ratio < 1.1) return {};
+  if (row.metric == "textbook.files.lookup")
+    return "each name is looked up in the layers of the overlay, and the seccomp filter";
+  return "the seccomp filter is run at each system call";
+}
+
 std::string explain_switch(const Row& row, const Json& limits) {
   const auto ratio = row.ratio();
   if (!ratio || row.unit != "ns") return {};
@@ -214,6 +222,8 @@ std::string explain(const Row& row, const Json& limits, double threads) {
   if (row.probe == "throttle") return explain_throttle(row, limits, std::max(1.0, threads));
   if (row.probe == "oom") return explain_oom(row, limits);
   if (row.probe == "ctxswitch") return explain_switch(row, limits);
+  if (row.metric.starts_with("textbook.calls.") || row.metric == "textbook.files.lookup")
+    return explain_call(row);
   return {};
 }
 

@@ -16,6 +16,8 @@ std::span<const Probe> probes() {
             "oom.anon.peak oom.anon.kills oom.anon.seconds oom.kernel.peak oom.group.kills"},
       Probe{"ctxswitch", "what a context switch costs, by primitive and working set",
             "ctxswitch.pipe.process.one_cpu ctxswitch.futex.thread.one_cpu"},
+      Probe{"textbook", "the numbers that textbooks quote",
+            "textbook.process.fork textbook.calls.getppid textbook.memory.load.16k"},
   };
   return rows;
 }

@@ -146,6 +146,13 @@ void write_cgroup(FILE* out) {
 void warn_of_machine(Report& report) {
   if (virtualised())
     report.warning("virtualised: the hypervisor takes time that no counter here shows");
+  char load[64];
+  if (read_small("/proc/loadavg", load, sizeof load) &&
+      std::atof(load) > 0.5 * static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN)) + 0.5) {
+    char text[128];
+    std::snprintf(text, sizeof text, "others are running: the load was %.4s at the start", load);
+    report.warning(text);
+  }
   if (!frequency_known()) report.warning("frequency unknown: the clock rate may change meanwhile");
   perf_event_attr attributes{};
   attributes.size = sizeof attributes;

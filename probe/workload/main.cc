@@ -17,6 +17,8 @@ std::span<const Workload> workloads() {
        "anon tmpfs pagecache kernel processes cow", run_oom},
       {"ctxswitch", "hands a token over between two threads or processes",
        "futex pipe eventfd signal yield workingset", run_ctxswitch},
+      {"textbook", "the numbers that textbooks quote",
+       "process calls memory faults files ipc polling locks", run_textbook},
   };
   return table;
 }

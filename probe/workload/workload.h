@@ -33,6 +33,7 @@ bool chosen(const Options& options, const char* name);
 bool run_throttle(const Options& options, Report& report);
 bool run_oom(const Options& options, Report& report);
 bool run_ctxswitch(const Options& options, Report& report);
+bool run_textbook(const Options& options, Report& report);
 
 std::span<const Workload> workloads();
 
