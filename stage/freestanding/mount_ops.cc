@@ -45,6 +45,8 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
 
 bool make_mount(Context& context, const Step& step) noexcept {
   const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
+  if (fs == -EPERM && step.n[2] > 0)
+    return context.store(step.n[0], Call::fsopen, context.slot(step.n[2]));
   if (fs < 0) return context.fail(Call::fsopen, fs);
   const int fd = static_cast<int>(fs);
   if (char** pairs = context.list(step.s[1])) {
@@ -55,20 +57,11 @@ bool make_mount(Context& context, const Step& step) noexcept {
       if (result < 0) return context.fail_words(Call::fsconfig, result, fd);
     }
   }
-  return finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]));
-}
-
-/// Decimal digits of a descriptor; returns the end.
-char* append_number(char* to, int number) noexcept {
-  char digits[12];
-  int n = 0;
-  do {
-    digits[n++] = static_cast<char>('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  while (n > 0) *to++ = digits[--n];
-  *to = '\0';
-  return to;
+  if (finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]))) return true;
+  if (context.failure.errnum != EPERM || step.n[2] <= 0) return false;
+  context.failure.errnum = 0;
+  context.failure.detail_length = 0;
+  return context.store(step.n[0], Call::fsmount, context.slot(step.n[2]));
 }
 
 // Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
@@ -170,7 +163,9 @@ bool set_attr(Context& context, const Step& step) noexcept {
       set_attributes(context.slot(step.n[0]), static_cast<unsigned>(step.n[4]),
                      static_cast<std::uint64_t>(step.n[1]), static_cast<std::uint64_t>(step.n[2]),
                      static_cast<std::uint64_t>(step.n[3]), context.slot(step.n[5]));
-  return result < 0 ? context.fail(Call::mount_setattr, result) : true;
+  if (result >= 0) return true;
+  if (step.n[5] >= 0 && result == -EINVAL) say(context, file_system_name(context.slot(step.n[0])));
+  return context.fail(Call::mount_setattr, result);
 }
 
 bool set_attr_path(Context& context, const Step& step) noexcept {
@@ -182,11 +177,6 @@ bool set_attr_path(Context& context, const Step& step) noexcept {
                      static_cast<std::uint64_t>(step.n[1]), static_cast<std::uint64_t>(step.n[2]),
                      static_cast<std::uint64_t>(step.n[3]), -1);
   return result < 0 ? context.fail(Call::mount_setattr, result) : true;
-}
-
-void say(Context& context, const char* words) noexcept {
-  context.failure.detail_length = static_cast<std::uint32_t>(length(words));
-  copy(context.failure.detail, words, length(words));
 }
 
 bool over_root(Context& context, int mount) noexcept {
@@ -464,6 +454,8 @@ bool mount_operation(Context& context, const Step& step) noexcept {
       return mask(context, step);
     case Op::readonly_path:
       return readonly_path(context, step);
+    case Op::user_namespace:
+      return user_namespace(context, step);
     case Op::open_file:
       return open_file(context, step);
     default:

@@ -180,6 +180,7 @@ void send_timings(const Context& context) noexcept {
 
 bool execute(Context& context, const Step& step) noexcept {
   if (context.timings != nullptr) send_timings(context);
+  context.linger = true;
   if (step.n[0] > 0)  // a program of minirun's own, from a sealed memory file
     return context.fail(Call::execve,
                         call(__NR_execveat, context.slot(step.n[0]), "", context.list(step.s[1]),
@@ -253,6 +254,7 @@ bool protocol_operation(Context& context, const Step& step) noexcept {
       return listen_start(context, step);
     case Op::check_executable: {
       const long result = try_candidates(context.list(step.s[0]), nullptr, nullptr);
+      context.linger = result < 0;
       return result < 0 ? context.fail(Call::execve, result) : true;
     }
     case Op::close_fds:
