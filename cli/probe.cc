@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/load.h"
 #include "probe/judge.h"
+#include "probe/page.h"
 #include "probe/recorder.h"
 #include "probe/scenario.h"
 #include "probe/text.h"
@@ -49,6 +50,7 @@ class ProbeCommand : public Command {
     textbook_->add_option("--json", json_, "write the recording here; - is standard output");
     report_ = app.add_subcommand("report", "judge recordings again: the table, or a page");
     report_->add_option("FILES", files_, "recordings of `probe run --json`")->required();
+    report_->add_option("--html", html_, "write one page with charts to this file");
     report_->add_flag("--all", all_, "also the numbers that only support others");
   }
 
@@ -180,6 +182,12 @@ class ProbeCommand : public Command {
   }
 
   Status report() {
+    if (!html_.empty()) {
+      std::vector<probe::NamedRecording> recordings;
+      for (const std::string& path : files_)
+        recordings.push_back({path.substr(path.rfind('/') + 1), TRY(read_recording(path))});
+      return replace_file(AT_FDCWD, html_, TRY(probe::report_page(recordings)), 0644);
+    }
     for (const std::string& path : files_) {
       const Json file = TRY(read_recording(path));
       if (!print((files_.size() > 1 ? path + "\n" : "") + probe::table(probe::judge(file), all_)))
@@ -192,7 +200,7 @@ class ProbeCommand : public Command {
            *report_ = nullptr;
   std::vector<std::string> names_, expect_, files_;
   std::vector<probe::Expectation> expectations_;
-  std::string inside_, json_, junit_, first_, second_;
+  std::string html_, inside_, json_, junit_, first_, second_;
   bool outside_ = false, both_ = false, quick_ = false, all_ = false;
   int repeat_ = 1;
   int status_ = 0;

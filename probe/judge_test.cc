@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "probe/metrics.h"
+#include "probe/page.h"
 #include "probe/scenario.h"
 #include "probe/text.h"
 #include "probe/textbook.h"
@@ -260,6 +261,31 @@ TEST(Textbook, WhatWasNotMeasuredIsUnsupported) {
   const std::string text = textbook_table(judge(recording({run})));
   EXPECT_THAT(text, testing::ContainsRegex("create a thread +about 10 us +10 us +unsupported +as"));
   EXPECT_THAT(text, testing::ContainsRegex("create a process: fork +about 10 ms +unsupported"));
+}
+
+TEST(Page, NothingInTheDataEndsItsElement) {
+  const std::string page = fill_page("<a>@DATA@</a>", Json{{"x", "</script>\xff"}});
+  EXPECT_EQ(page.find("</script>"), std::string::npos);
+  EXPECT_THAT(page, HasSubstr("\\u003c/script>"));
+}
+
+TEST(Page, ChartsHaveOneValueForEachPlace) {
+  Json run = throttled_run();
+  run["document"]["series"] = {{{"name", "throttle.2t.gaps"}, {"x", {1, 5}}, {"y", {75, 74}}}};
+  Json host = run;
+  host["side"] = "host";
+  host["document"]["series"][0]["x"] = {2, 5};
+  Json oom = run_of("oom", "anon", "container");
+  oom["limits"] = {{"memory.max", "67108864"}};
+  oom["timeline"] = {{"t_ms", {0, 1, 2}}, {"memory.current", {0, 1048576, 67108864}}};
+  const Json file = recording({run, host, oom});
+  const Json made = charts(file, judge(file));
+  ASSERT_EQ(made.size(), 3U) << made.dump(1);
+  for (const Json& chart : made)
+    for (const Json& series : chart["series"])
+      EXPECT_EQ(series["y"].size(), chart["x"].size()) << chart["title"];
+  EXPECT_EQ(made[1]["x"], Json({1.0, 2.0, 5.0})) << "both sides on one axis";
+  EXPECT_EQ(made[2]["marks"][0]["y"], 64.0) << "the limit";
 }
 
 TEST(Text, NumbersHaveTheUnitThatFits) {

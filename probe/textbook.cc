@@ -128,9 +128,11 @@ std::string shown(const std::optional<double>& value, const Claim& claim) {
 
 }  // namespace
 
-std::string textbook_table(const Judgement& judgement) {
-  std::vector<std::vector<std::string>> rows = {
-      {"", "the text says", "this host", "this container", "found"}};
+std::vector<std::vector<std::string>> textbook_rows(const Judgement& judgement) {
+  std::vector<std::vector<std::string>> rows;
+  // Without that probe there is nothing to say, rather than a table of "unsupported".
+  if (std::ranges::none_of(judgement.rows, [](const Row& row) { return row.probe == "textbook"; }))
+    return rows;
   for (const Claim& claim : claims()) {
     const auto host = value_of(judgement, claim, &Row::host);
     const auto container = value_of(judgement, claim, &Row::container);
@@ -141,6 +143,12 @@ std::string textbook_table(const Judgement& judgement) {
     rows.push_back({std::string(claim.subject), std::string(claim.text), shown(host, claim),
                     shown(container, claim), found});
   }
+  return rows;
+}
+
+std::string textbook_table(const Judgement& judgement) {
+  std::vector<std::vector<std::string>> rows = textbook_rows(judgement);
+  rows.insert(rows.begin(), {"", "the text says", "this host", "this container", "found"});
   std::string text = columns(rows, "");
   for (const Unsupported& entry : judgement.unsupported)
     text += fmt::format("unsupported {} ({}): {}\n", entry.metric, entry.side, entry.reason);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "probe/judge.h"
 
@@ -25,6 +26,9 @@ struct Claim {
 /// "as the text says", "12 times less", "3.1 times more": within a factor of two of the range it
 /// is what the text says.
 [[nodiscard]] std::string verdict(const Claim& claim, double value);
+
+/// Its rows: subject, the text says, this host, this container, found.
+[[nodiscard]] std::vector<std::vector<std::string>> textbook_rows(const Judgement& judgement);
 
 /// The table "the text says / this host / this container".
 [[nodiscard]] std::string textbook_table(const Judgement& judgement);
