@@ -262,7 +262,7 @@ void run_kind(const Kind& kind, const Options& options, Report& report, std::uin
   }
   // A limit that slows down (memory.high) may make the rest take for ever.
   const std::uint64_t budget =
-      (options.milliseconds != 0 ? options.milliseconds : 20'000U) * 1'000'000U;
+      (options.milliseconds != 0 ? options.milliseconds : 60'000U) * 1'000'000U;
   int status = 0;
   bool late = false;
   while (::waitpid(child, &status, WNOHANG) == 0) {

@@ -20,7 +20,7 @@ def recorded(t, *words, status=0, timeout=60):
     return json.loads(read(path)), result
 
 
-@test(limit=100)
+@test(limit=150)
 def probe_limits_bite(t):
     """500m and 64Mi: half a CPU, a kill at 64 MiB +- 1 MiB, one victim without oom.group and all with it; the numbers
     are the kernel's."""
@@ -29,7 +29,7 @@ def probe_limits_bite(t):
     file, result = recorded(t, "throttle.1t", "oom.anon", "oom.group", "--inside", spec,
                             "--expect", "throttle.ratio>=0.4", "--expect", "throttle.effective_cores<=0.6",
                             "--expect", "oom.anon.peak>=63Mi", "--expect", "oom.anon.peak<=65Mi",
-                            "--expect", "oom.anon.kills==1", "--expect", "oom.group.kills>=3", timeout=90)
+                            "--expect", "oom.anon.kills==1", "--expect", "oom.group.kills>=3", timeout=140)
     print(result.out, result.err)
     runs = {run["scenario"]: run for run in file["runs"]}
     burn = runs["1t"]
