@@ -181,6 +181,8 @@ std::string explain_oom(const Row& row, const Json& limits) {
   const bool killed = row.metric.ends_with(".killed") || row.metric.ends_with(".kills");
   if (!limit) return killed ? "no memory.max in force" : "";
   if (row.scenario == "high") return {};
+  if (killed && row.scenario != "pagecache" && row.container->median == 0)
+    return "the limit was not reached: see the warnings";
   if (row.scenario == "pagecache" && (killed || row.metric.ends_with(".peak")))
     return "page cache can be dropped: the limit makes it small, nobody is killed for it";
   if (row.scenario == "group" && killed)

@@ -1,5 +1,6 @@
 #include "probe/workload/report.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -88,6 +89,7 @@ void Report::result(const Metric& metric, Samples& samples) {
 }
 
 void Report::value(const Metric& metric, double value) {
+  if (!std::isfinite(value)) return unsupported(metric.name, "the result is not a number");
   const Summary summary{1, value, value, value, value, value, value, value};
   numbers(metric, summary);
   std::fprintf(results_.file, ",\"every\":1,\"samples\":[%.9g]}", value);

@@ -26,7 +26,7 @@ struct Burner {
   pthread_t thread{};
   std::atomic<bool>* go = nullptr;
   int index = 0;
-  std::uint64_t begin = 0, end = 0, deadline = 0;  // of the clock
+  std::uint64_t begin = 0, end = 0, length = 0;  // of the clock
   std::uint64_t cpu_ns = 0, turns = 0;
   double *gap_at = nullptr, *gap = nullptr;
   std::size_t gaps = 0, lost = 0;
@@ -39,7 +39,9 @@ void* burn(void* argument) {
   const std::uint64_t cpu = thread_cpu_ns();
   self.begin = now_ns();
   std::uint64_t last = self.begin;
-  while (last < self.deadline) {
+  // From its own begin: under a small quota the threads may take longer to start than to run.
+  const std::uint64_t deadline = self.begin + self.length;
+  while (last < deadline) {
     const std::uint64_t now = now_ns();
     const auto gap = static_cast<double>(now - last);
     if (gap >= stall_ns) {
@@ -162,9 +164,8 @@ void run_burn(Report& report, int count, std::uint64_t milliseconds) {
     burners[i].gap = static_cast<double*>(std::malloc(max_gaps * sizeof(double)));
     if (burners[i].gap_at == nullptr || burners[i].gap == nullptr) die("malloc");
   }
-  const std::uint64_t deadline = now_ns() + milliseconds * 1'000'000U;
   for (int i = 0; i < count; ++i) {
-    burners[i].deadline = deadline;
+    burners[i].length = milliseconds * 1'000'000U;
     if (::pthread_create(&burners[i].thread, nullptr, burn, &burners[i]) != 0)
       die("pthread_create");
   }
