@@ -151,10 +151,12 @@ class ProbeCommand : public Command {
 
   Status show(const Json& file) {
     const probe::Judgement judgement = probe::judge(file);
+    // What is no UTF-8 in the words of a workload is replaced.
+    const std::string text = file.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
     if (json_ == "-") {
-      if (!print(file.dump(1) + "\n")) return os_error("standard output");
+      if (!print(text)) return os_error("standard output");
     } else {
-      if (!json_.empty()) TRY(replace_file(AT_FDCWD, json_, file.dump(1) + "\n", 0644));
+      if (!json_.empty()) TRY(replace_file(AT_FDCWD, json_, text, 0644));
       if (!print(textbook_->parsed() ? probe::textbook_table(judgement)
                                      : probe::table(judgement, all_)))
         return os_error("standard output");
