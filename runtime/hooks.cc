@@ -103,7 +103,7 @@ using Body = std::function<Error(const Hook&)>;
 
 Status run_one(const std::string& field, const Hook& hook, const std::string& state, int signal_fd,
                const Body& body) {
-  TRY(fault_point("hook"));
+  TRY(fault_point(field.c_str()));
   Result<ChildEnd> end = run_child({.input = state,
                                     .timeout = hook.timeout,
                                     .output_limit = ContainerHooks::output_limit,
