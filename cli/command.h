@@ -52,6 +52,7 @@ std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_events();
 std::unique_ptr<Command> make_network();
 std::unique_ptr<Command> make_spec();
+std::unique_ptr<Command> make_probe();
 std::unique_ptr<Command> make_features();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_checkpoint();
