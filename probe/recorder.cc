@@ -19,7 +19,7 @@ Result<ContainerSpec> built_in_spec(std::string_view probe) {
       limited
           ? R"({"command":["minirun-probe"],"resources":{"limits":{"cpu":"500m","memory":"64Mi"}}})"
           : R"({"command":["minirun-probe"]})",
-      "/", {.euid = ::geteuid(), .egid = ::getegid()});
+      "/", caller_options());
   for (const Finding& finding : loaded.findings)
     if (finding.level == Finding::Level::error)
       return plain_error("the built-in spec", finding.pointer + ": " + finding.message);

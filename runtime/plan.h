@@ -68,7 +68,6 @@ struct LaunchPlan {
   std::map<std::string, std::string> net_devices;  ///< moved by the parent before the word
   std::optional<uid_t> cgroup_owner;               ///< on the host, see delegate.h
   std::optional<RdtPlan> rdt;
-  Slot start_socket = Slot::none;             ///< the parent puts the listening socket there
   std::optional<NetworkLaunch> network;       ///< what `create_container` makes
   std::vector<std::string> network_commands;  ///< the same as ip, tc and nft commands
   bool terminal = false;
