@@ -55,5 +55,6 @@ std::unique_ptr<Command> make_features();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_checkpoint();
 std::unique_ptr<Command> make_restore();
+std::unique_ptr<Command> make_probe();
 
 }  // namespace minirun::cli

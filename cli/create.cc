@@ -50,7 +50,7 @@ class Create : public Command {
     if (loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it after `create`");
     HostFacts facts = TRY(discover_host());
-    discover_for(loaded.spec, facts);
+    discover_for(loaded.spec, id_, facts);
     const StateRoot root = TRY(StateRoot::open(options.root, true));
     Record record = make_record(loaded);
     LaunchOptions launch;

@@ -117,7 +117,7 @@ class Exec : public Command {
     });
     if (output.findings(findings, false)) return failed;
     TRY(check_terminal(process));
-    discover_for(spec, found.ground.facts);
+    discover_for(spec, id_, found.ground.facts);
     if (output.findings(check_labels(process, found.ground.facts), false)) return failed;
     const std::string cgroup = TRY(parse_cgroup(cgroup_));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(spec, &found.ground.root, output));

@@ -42,6 +42,7 @@ std::span<const CommandRow> commands() {
       CommandRow{"info", "say what this host offers, and what each missing piece costs", make_info},
       CommandRow{"checkpoint", "not supported", make_checkpoint},
       CommandRow{"restore", "not supported", make_restore},
+      CommandRow{"probe", "measure what limits do, on the host and in a container", make_probe},
   };
   return rows;
 }

@@ -12,10 +12,12 @@
 #include "base/file.h"
 #include "cgroups/control.h"
 #include "cgroups/discovery.h"
+#include "runtime/exec_error.h"
 #include "runtime/launch.h"
 #include "runtime/plan_attributes.h"
 #include "runtime/process_info.h"
 #include "runtime/seccomp_listener.h"
+#include "runtime/spec_facts.h"
 
 namespace minirun {
 namespace {
@@ -127,7 +129,9 @@ Result<Child> spawn(const ContainerView& view, const ExecRequest& request, const
                     const HostFacts& facts) {
   const CgroupFd cgroup = TRY(exec_cgroup(view, request, facts));
   Result<Child> child = spawn_stage(stage, 0, cgroup.get(), false);
-  if (child || child.error().errnum != EBUSY || !request.cgroup.empty()) return child;
+  if (child) return child;
+  if (child.error().errnum != EBUSY || !request.cgroup.empty())
+    return std::unexpected(explain_clone(std::move(child).error(), cgroup.get()));
   return spawn_stage(stage, 0, TRY(cgroup_of_init(view, facts)).get(), false);
 }
 
@@ -182,6 +186,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   if (request.handover != nullptr) TRY(request.handover->give(process));
   std::optional<TerminalProxy> terminal;
   if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
+  if (request.spec.intel_rdt)
+    TRY(RdtGroup::of_container(*request.spec.intel_rdt, view.id, resctrl_mount())
+            .add(process.init.pid));
   if (request.spec.seccomp && !request.spec.seccomp->listener_path.empty())
     process.on_listener = [&](int listener) {
       const ProcessState state{.oci_version = view.record->oci_version,
