@@ -69,7 +69,9 @@ bool supports_notify() {
   SeccompProgram program;
   program.notify = true;
   program.filter = {0};
-  return supported(plain_spec(), &program);
+  ContainerSpec spec = plain_spec();
+  spec.seccomp.emplace().listener_path = "/run/agent.sock";
+  return supported(spec, &program);
 }
 
 json seccomp() {
