@@ -36,6 +36,7 @@ std::span<const CommandRow> commands() {
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
       CommandRow{"network", "list, show and remove the networks of containers", make_network},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
+      CommandRow{"probe", "measure what limits do, on the host and in a container", make_probe},
   };
   return rows;
 }
