@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "netns/apply.h"
+#include "spec/kubernetes/bandwidth.h"
 
 namespace minirun {
 namespace {
@@ -106,7 +107,17 @@ Result<CniList> plan_cni(const std::string& text, const NetworkRequest& request,
   else if (document.contains("type"))
     plugins.push_back(document);
   if (plugins.empty()) return plain_error("--cni", fmt::format("{} has no plugins", file));
-  const json arguments = capability_arguments(request);
+  NetworkRequest asked = request;
+  for (auto [annotation, bits] :
+       {std::pair{kubernetes::ingress_bandwidth, &asked.network.ingress_bits},
+        std::pair{kubernetes::egress_bandwidth, &asked.network.egress_bits}})
+    if (const auto said = request.annotations.find(std::string(annotation));
+        said != request.annotations.end() && !*bits) {
+      const auto rate = kubernetes::parse_bandwidth(said->second);
+      if (!rate) return std::unexpected(Error(rate.error()).in(std::string(annotation)));
+      *bits = *rate;
+    }
+  const json arguments = capability_arguments(asked);
   json taken = json::object();
   for (const json& plugin : plugins) {
     if (!plugin.is_object())

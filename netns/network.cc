@@ -276,7 +276,10 @@ Status remove_made_by_others(int root_fd, const std::string& id, const std::stri
   if (!text) return text.error().errnum == ENOENT ? Status() : std::unexpected(text.error());
   const CniRecord record = TRY(parse_cni_record(*text));
   // Not empty: some plugins do half of their work then (bridge leaves its masquerading).
-  TRY(cni_delete(record, id, netns.empty() ? "/proc/self/ns/no-network-namespace" : netns));
+  const Status deleted =
+      cni_delete(record, id, netns.empty() ? "/proc/self/ns/no-network-namespace" : netns);
+  // After an ADD that failed, DEL tidies up what it can: a list that is wrong fails both.
+  if (!deleted && !record.result.empty()) return deleted;
   if (::unlinkat(directory.get(), cni_file, 0) != 0 && errno != ENOENT) return os_error(cni_file);
   return {};
 }

@@ -21,7 +21,7 @@ TEST(PlanAttributes, MasksOfLists) {
 
 TEST(PlanAttributes, MemoryPolicyCountsOneBitMore) {
   ContainerSpec spec;
-  spec.memory_policy = MemoryPolicy{2, "1", 1U << 15};
+  spec.memory_policy.emplace(2, "1", 1U << 15);  // assigned, gcc 12 sees an uninitialized string
   Steps steps;
   add_container_attributes(spec, steps);
   ASSERT_EQ(steps.size(), 1U);
@@ -30,7 +30,7 @@ TEST(PlanAttributes, MemoryPolicyCountsOneBitMore) {
   EXPECT_EQ(steps[0].text(0).size(), 128U);
   EXPECT_EQ(steps[0].text(0)[0], 2);
   steps.clear();
-  spec.memory_policy = MemoryPolicy{4, "", 0};  // MPOL_LOCAL takes no nodes
+  spec.memory_policy.emplace(4, "", 0U);  // MPOL_LOCAL takes no nodes
   add_container_attributes(spec, steps);
   EXPECT_EQ(steps[0].n[1], 0);
 }

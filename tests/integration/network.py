@@ -365,3 +365,54 @@ def network_bad_input(t):
         refused("bridge", "network", "needs the program nft, which is not installed")
     finally:
         subprocess.run(["/bin/umount", "/usr/sbin"], check=True)
+
+
+@test(limit=90)
+def network_cni(t):
+    """`--cni`: Debian's plugins make the network with ADD and CHECK, published ports go to portmap, and DEL leaves
+    nothing; a list that cannot work is refused."""
+    own_network()
+    if not os.path.exists("/usr/lib/cni/bridge"):
+        raise Skip("the CNI plugins are not installed (package containernetworking-plugins)")
+    leases = t.dir / "leases"
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True,
+              "ipam": {"type": "host-local", "dataDir": str(leases), "ranges": [[{"subnet": "10.70.0.0/24"}]],
+                       "routes": [{"dst": "0.0.0.0/0"}]}}
+    conflist = t.write("net.conflist", {"cniVersion": "1.0.0", "name": "test", "plugins": [
+        bridge, {"type": "bandwidth", "capabilities": {"bandwidth": True}}]})
+    rates = {"bandwidth": {"ingress": "10M", "egress": "10M"}}
+    spec = {"name": "cni", "network": rates, "command": ["sh", "-c", "ip -br -4 addr show eth0; ip route; cat /etc/hosts"]}
+
+    def held():
+        return [name for name in os.listdir(leases / "test") if name.startswith("10.")] if leases.exists() else []
+
+    done = t.run(spec, options=["--cni", conflist]).good()
+    check("10.70.0.2/24" in done.out and "default via 10.70.0.1" in done.out and "10.70.0.2\tcni" in done.out,
+          f"not the plugins' network: {done.out}")
+    equal(held(), [], "addresses after DEL")
+    container = t.id()
+    t.run({"command": ["sleep", "60"], "network": rates}, options=["--cni", conflist, "--id", container, "-d"]).good()
+    equal(len(held()), 1, "addresses of a detached container")
+    t.minirun("delete", "-f", container).good()
+    equal(held(), [], "addresses after delete")
+    dry = t.run(spec, options=["--cni", conflist, "--dry-run"]).good()
+    check("CNI_COMMAND=ADD" in dry.out and "/usr/lib/cni/bridge" in dry.out, "the plan does not show the plugins")
+    t.refused(t.run(spec, options=["--cni", conflist, "-p", "8080:80"]), "--cni", "no plugin", "portMappings")
+    # A minirun that dies after ADD: its container's record is enough for DEL.
+    wait = t.write("wait.json", {"command": ["sleep", "60"], "network": rates})
+    with subprocess.Popen(t.command("run", "--id", t.id(), "--cni", conflist, wait), stdin=subprocess.DEVNULL) as running:
+        wait_until(lambda: len(held()) == 1, "the address of a foreground run")
+        running.kill()
+    wait_until(lambda: t.minirun("gc").status == 0 and held() == [], "DEL by gc")
+    bad = t.write("bad.conflist", {"cniVersion": "1.0.0", "name": "bad", "plugins": [
+        {"type": "no-such-plugin", "capabilities": {"bandwidth": True}}]})
+    t.refused(t.run(spec, options=["--cni", bad]), "--cni", "the plugin no-such-plugin is not in")
+    bridge["ipam"] = {"type": "host-local", "dataDir": str(leases), "ranges": [[{"subnet": "wrong"}]]}
+    broken = t.write("broken.conflist", {"cniVersion": "1.0.0", "name": "broken", "plugins": [
+        {**bridge, "capabilities": {"bandwidth": True}}]})
+    failed = t.run(spec, options=["--cni", broken])
+    equal(failed.status, 125, "exit status with a plugin that fails")
+    check("CNI plugin bridge ADD" in failed.err and "invalid CIDR address" in failed.err, f"not said: {failed.err}")
+    ip("link del cni0")
+    left = [link for link in links() if link.startswith(("veth", "bwp"))]
+    equal(left, [], "interfaces of the plugins")
