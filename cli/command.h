@@ -43,5 +43,6 @@ std::unique_ptr<Command> make_kill();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_spec();
+std::unique_ptr<Command> make_explain();
 
 }  // namespace minirun::cli

@@ -22,6 +22,8 @@ std::span<const CommandRow> commands() {
   static constexpr std::array rows = {
       CommandRow{"run", "run a container from a spec and say what its limits did", make_run, 125},
       CommandRow{"exec", "run a further process in a container", make_exec, 255},
+      CommandRow{"explain", "say what every limit of a pod, spec or container becomes, and why",
+                 make_explain, 125},
       CommandRow{"list", "list containers", make_list},
       CommandRow{"state", "print the state of a container as JSON", make_state},
       CommandRow{"kill", "send a signal to a container", make_kill},
