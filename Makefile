@@ -69,6 +69,7 @@ fmt:
 bench: build
 	@.ci/packages build bench
 	@bench/run $(BENCHFLAGS)
+	@bench/lifecycle $(LIFEFLAGS)
 
 vm: export CMD ?= echo 'usage: make vm CMD="..."'; exit 2
 vm:

@@ -42,6 +42,10 @@ struct HostFacts {
   /// Layers of an overlay may be detached mounts: clone_private_mount() of Linux 6.15.
   bool overlay_detached_layers = false;
   CgroupFacts cgroup;
+  // Found only when a spec needs them (runtime/spec_facts.h).
+  bool apparmor = false;                ///< built in and switched on
+  bool selinux = false;                 ///< has a policy
+  std::vector<std::string> idmappable;  ///< overlay layers of the spec that the kernel can idmap
   bool operator==(const HostFacts&) const = default;
 
   [[nodiscard]] bool kernel_at_least(int major, int minor) const {

@@ -5,6 +5,7 @@
 //
 // Standard input: one line per contender, fields separated by tabs:
 //   name  standard-error-file  fd9-file-or-"-"  argv...      (%ID% becomes a name, new each time)
+// A word %THEN% in argv begins another command: all are measured as one, until one fails.
 // Arguments: rounds warmup settle-microseconds seed id-prefix
 // Standard output, one line per run: round index nanoseconds wait-status max-rss-kB
 #define _GNU_SOURCE
@@ -86,6 +87,19 @@ static long long now(void) {
   return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
+static pid_t start(char** command, int error_fd, int ninth_fd) {
+  const pid_t pid = vfork();
+  if (pid == 0) {
+    dup2(null_fd, 0);
+    dup2(null_fd, 1);
+    dup2(error_fd, 2);
+    if (ninth_fd >= 0) dup2(ninth_fd, 9);
+    execve(command[0], command, environment);
+    _exit(127);
+  }
+  return pid;
+}
+
 static int one_run(int contender, long round, int print) {
   int error_fd = open(error_files[contender], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   int ninth_fd =
@@ -93,21 +107,25 @@ static int one_run(int contender, long round, int print) {
   if (error_fd < 0 || (ninth_fd < 0 && strcmp(ninth[contender], "-") != 0)) return -1;
   struct rusage usage;
   int status = 0;
+  long most = 0;
+  char** command = words[contender];
   const long long begin = now();
-  const pid_t pid = vfork();
-  if (pid == 0) {
-    dup2(null_fd, 0);
-    dup2(null_fd, 1);
-    dup2(error_fd, 2);
-    if (ninth_fd >= 0) dup2(ninth_fd, 9);
-    execve(words[contender][0], words[contender], environment);
-    _exit(127);
+  while (command != NULL && status == 0) {
+    char** next = command;
+    while (*next != NULL && strcmp(*next, "%THEN%") != 0) ++next;
+    const int last = *next == NULL;
+    *next = NULL;
+    const pid_t pid = start(command, error_fd, ninth_fd);
+    if (pid < 0 || wait4(pid, &status, 0, &usage) != pid) return -1;
+    if (usage.ru_maxrss > most) most = usage.ru_maxrss;
+    command = last ? NULL : next + 1;
   }
-  if (pid < 0 || wait4(pid, &status, 0, &usage) != pid) return -1;
   const long long end = now();
   close(error_fd);
   if (ninth_fd >= 0) close(ninth_fd);
-  if (print) printf("%ld %d %lld %d %ld\n", round, contender, end - begin, status, usage.ru_maxrss);
+  // First processes of containers that have ended: they are ours, as nobody else's child.
+  while (waitpid(-1, NULL, WNOHANG) > 0) continue;
+  if (print) printf("%ld %d %lld %d %ld\n", round, contender, end - begin, status, most);
   return 0;
 }
 
@@ -119,6 +137,7 @@ int main(int argc, char** argv) {
   null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (count <= 0 || null_fd < 0) return 2;
   prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+  prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
   int order[max_contenders];
   for (int i = 0; i < count; ++i) order[i] = i;
   for (long round = -warmup; round < rounds; ++round) {

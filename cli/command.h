@@ -29,7 +29,8 @@ struct CommandRow {
   std::string_view name;
   std::string_view summary;
   std::unique_ptr<Command> (*make)();
-  int failure = 1;  ///< exit status when minirun itself fails
+  int failure = 1;        ///< exit status when minirun itself fails
+  bool in_order = false;  ///< options end at the first positional word
 };
 
 [[nodiscard]] std::span<const CommandRow> commands();
@@ -39,10 +40,16 @@ std::unique_ptr<Command> make_run();
 std::unique_ptr<Command> make_exec();
 std::unique_ptr<Command> make_list();
 std::unique_ptr<Command> make_state();
+std::unique_ptr<Command> make_ps();
 std::unique_ptr<Command> make_kill();
+std::unique_ptr<Command> make_pause();
+std::unique_ptr<Command> make_resume();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_spec();
 std::unique_ptr<Command> make_explain();
+std::unique_ptr<Command> make_stats();
+std::unique_ptr<Command> make_top();
+std::unique_ptr<Command> make_resize();
 
 }  // namespace minirun::cli

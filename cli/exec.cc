@@ -31,14 +31,13 @@ Result<User> parse_user(std::string_view text, User user) {
 class Exec : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.prefix_command();
     app.add_flag("-d,--detach", detach_, "return when the program runs");
     app.add_flag("-t,--tty", tty_, "with a terminal");
     app.add_option("--cwd", cwd_, "working directory");
     app.add_option("-e,--env", environment_, "K=V for the program")->allow_extra_args(false);
     app.add_option("-u,--user", user_, "UID or UID:GID");
     app.add_option("ID", id_, "the container")->required();
-    app_ = &app;
+    app.add_option("COMMAND", words_, "the program and its arguments");
   }
 
   int run(const GlobalOptions& options, Output& output) override {
@@ -52,7 +51,7 @@ class Exec : public Command {
  private:
   Result<int> exec(const GlobalOptions& options, Output& output) {
     TRY(validate_id(id_));
-    std::vector<std::string> words = app_->remaining();
+    std::vector<std::string> words = words_;
     if (!words.empty() && words.front() == "--") words.erase(words.begin());
     if (words.empty()) return plain_error("COMMAND", "exec needs a command");
     Result<StateRoot> root = StateRoot::open(options.root, false);
@@ -87,8 +86,7 @@ class Exec : public Command {
 
   bool detach_ = false, tty_ = false;
   std::string id_, cwd_, user_;
-  std::vector<std::string> environment_;
-  CLI::App* app_ = nullptr;
+  std::vector<std::string> environment_, words_;
 };
 
 }  // namespace

@@ -53,7 +53,7 @@ std::optional<int> parse_signal(std::string_view text) {
   const char* end = text.data() + text.size();
   if (const auto [at, error] = std::from_chars(text.data(), end, number);
       error == std::errc() && at == end)
-    return number > 0 && number <= SIGRTMAX ? std::optional(number) : std::nullopt;
+    return number >= 0 && number <= SIGRTMAX ? std::optional(number) : std::nullopt;
   auto take = [&text](const char* prefix) {
     const std::size_t size = std::strlen(prefix);
     if (text.size() < size || ::strncasecmp(text.data(), prefix, size) != 0) return false;
@@ -72,6 +72,12 @@ std::optional<int> parse_signal(std::string_view text) {
     number = low ? SIGRTMIN + offset : SIGRTMAX - offset;
     return number >= SIGRTMIN && number <= SIGRTMAX ? std::optional(number) : std::nullopt;
   }
+  // signal(7): other names of the same signals.
+  for (const auto& [alias, name] :
+       {std::pair{"IOT", "ABRT"}, {"CLD", "CHLD"}, {"IO", "POLL"}, {"UNUSED", "SYS"}})
+    if (::strncasecmp(text.data(), alias, std::max(text.size(), std::strlen(alias))) == 0 &&
+        text.size() == std::strlen(alias))
+      text = name;
   for (number = 1; number < SIGRTMIN; ++number) {
     const char* name = ::sigabbrev_np(number);
     if (name != nullptr && std::strlen(name) == text.size() &&

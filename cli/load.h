@@ -29,7 +29,8 @@ void apply(const Overrides& overrides, ContainerSpec& spec);
                                                                const StateRoot* root,
                                                                Output& output);
 
-/// "15", "TERM", "SIGTERM", "rtmin+3"; case-insensitive. nullopt: no signal.
+/// "15", "TERM", "SIGTERM", "rtmin+3"; case-insensitive. 0 asks whether it lives. nullopt: no
+/// signal.
 [[nodiscard]] std::optional<int> parse_signal(std::string_view text);
 
 }  // namespace minirun::cli

@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string>
 #include <vector>
 
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "security/seccomp.h"
@@ -21,12 +23,19 @@ namespace minirun::cli {
 std::span<const CommandRow> commands() {
   static constexpr std::array rows = {
       CommandRow{"run", "run a container from a spec and say what its limits did", make_run, 125},
-      CommandRow{"exec", "run a further process in a container", make_exec, 255},
+      CommandRow{"exec", "run a further process in a container", make_exec, 255, true},
       CommandRow{"explain", "say what every limit of a pod, spec or container becomes, and why",
                  make_explain, 125},
+      CommandRow{"stats", "what containers use, against their limits", make_stats},
+      CommandRow{"top", "the same, live and sorted", make_top},
+      CommandRow{"resize", "change the limits of a running Pod in the kubelet's order",
+                 make_resize},
       CommandRow{"list", "list containers", make_list},
       CommandRow{"state", "print the state of a container as JSON", make_state},
-      CommandRow{"kill", "send a signal to a container", make_kill},
+      CommandRow{"ps", "list the processes of a container", make_ps, 1, true},
+      CommandRow{"kill", "send a signal to a container", make_kill, 1, true},
+      CommandRow{"pause", "make a container stand still", make_pause},
+      CommandRow{"resume", "let a paused container go on", make_resume},
       CommandRow{"delete", "remove a container", make_delete},
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
@@ -36,20 +45,13 @@ std::span<const CommandRow> commands() {
 
 namespace {
 
-struct GlobalOption {
-  std::string_view name;
-  bool takes_value;
-};
-constexpr std::array global_options = {
-    GlobalOption{"--root", true}, GlobalOption{"--log", true}, GlobalOption{"--log-format", true},
-    GlobalOption{"--log-level", true}, GlobalOption{"--debug", false}};
-
 std::string usage() {
   std::string text =
       "minirun runs a container, explains every limit that it set, and measures what it does.\n\n"
-      "usage: minirun [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND ...\n\n";
+      "usage: minirun [GLOBAL OPTIONS] COMMAND ...\n\n";
   for (const CommandRow& row : commands())
     text += fmt::format("  {:<10} {}\n", row.name, row.summary);
+  text += "\nglobal options, before the command:\n" + global_options_help();
   text += "\n`minirun COMMAND --help` tells the options of a command.\n";
   return text;
 }
@@ -65,17 +67,6 @@ std::string version() {
                      libseccomp_version());
 }
 
-/// Index of the command's name in argv, behind the global options; 0: there is none.
-std::size_t find_command(const std::vector<std::string>& argv) {
-  for (std::size_t i = 1; i < argv.size(); ++i) {
-    const std::string& word = argv[i];
-    if (!word.starts_with('-') || word == "-") return i;
-    for (const GlobalOption& option : global_options)
-      if (word == option.name && option.takes_value) ++i;
-  }
-  return 0;
-}
-
 // Closed standard descriptors would be taken by our own files, and inherited by the container.
 bool open_standard_descriptors() {
   std::array<pollfd, 3> polls{{{0, 0, 0}, {1, 0, 0}, {2, 0, 0}}};
@@ -85,42 +76,36 @@ bool open_standard_descriptors() {
   return true;
 }
 
-void declare_globals(CLI::App& app, GlobalOptions& options) {
-  app.add_option("--root", options.root, "state directory (default /run/minirun)");
-  app.add_option("--log", options.log, "also write errors to this file");
-  app.add_option("--log-format", options.log_format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}));
-  app.add_option("--log-level", options.log_level, "error, warning or debug");
-  app.add_flag("--debug", options.debug, "say what is done");
+int fail(const CommandRow& row, Output& output, const Error& error) {
+  output.error(error);
+  return row.failure;
 }
 
-int dispatch(const CommandRow& row, const std::vector<std::string>& argv) {
-  const std::unique_ptr<Command> command = row.make();
-  GlobalOptions options;
-  CLI::App app("minirun", "minirun");
-  app.require_subcommand(1);
-  app.fallthrough(false);
-  declare_globals(app, options);
-  CLI::App* sub = app.add_subcommand(std::string(row.name), std::string(row.summary));
-  command->declare(*sub);
-  std::vector<const char*> raw;
-  raw.reserve(argv.size());
-  for (const std::string& word : argv) raw.push_back(word.c_str());
-  try {
-    app.parse(static_cast<int>(raw.size()), raw.data());
-  } catch (const CLI::CallForHelp&) {
-    print(sub->help());
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    print_error(fmt::format("minirun: error: {}\n", error.what()));
-    return row.failure;
-  }
-  Result<Output> output = Output::open(options);
+int dispatch(const CommandRow& row, const GlobalArguments& global,
+             const std::vector<std::string>& argv) {
+  Result<Output> output = Output::open(global.options);
   if (!output) {
     print_error(fmt::format("minirun: error: {}\n", sentence(output.error())));
     return row.failure;
   }
-  return command->run(options, *output);
+  if (global.error) return fail(row, *output, *global.error);
+  const std::unique_ptr<Command> command = row.make();
+  CLI::App app(std::string(row.summary), fmt::format("minirun {}", row.name));
+  command->declare(app);
+  std::vector<std::string> words =
+      normalize(app, std::span(argv).subspan(global.command + 1), row.in_order);
+  std::ranges::reverse(words);  // as CLI11 takes them
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    std::string message = error.what();
+    std::ranges::replace(message, '\n', ' ');
+    return fail(row, *output, Error{0, std::string(row.name), message, {}});
+  }
+  return command->run(global.options, *output);
 }
 
 int main_checked(const std::vector<std::string>& argv) {
@@ -134,22 +119,20 @@ int main_checked(const std::vector<std::string>& argv) {
                             errno_name(errno)));
     return 125;
   }
-  const std::size_t at = find_command(argv);
-  if (at == 0) {
-    for (const std::string& word : argv) {
-      if (word == "--version" || word == "-v" || word == "-version")
-        return print(version()) ? 0 : 1;
-      if (word == "--help" || word == "-h" || word == "-help") return print(usage()) ? 0 : 1;
-    }
-    print_error(usage());
+  const GlobalArguments global = read_global_arguments(argv);
+  if (global.version) return print(version()) ? 0 : 1;
+  if (global.help) return print(usage()) ? 0 : 1;
+  if (global.command == 0) {
+    print_error(global.error ? fmt::format("minirun: error: {}\n", sentence(*global.error))
+                             : usage());
     return 125;
   }
+  const std::string& name = argv[global.command];
   for (const CommandRow& row : commands())
-    if (row.name == argv[at]) return dispatch(row, argv);
-  if (argv[at] == "help") return print(usage()) ? 0 : 1;
-  if (argv[at] == "version") return print(version()) ? 0 : 1;
-  print_error(
-      fmt::format("minirun: error: unknown command \"{}\", see minirun --help\n", argv[at]));
+    if (row.name == name) return dispatch(row, global, argv);
+  if (name == "help") return print(usage()) ? 0 : 1;
+  if (name == "version") return print(version()) ? 0 : 1;
+  print_error(fmt::format("minirun: error: unknown command \"{}\", see minirun --help\n", name));
   return 125;
 }
 
@@ -157,7 +140,8 @@ int main_checked(const std::vector<std::string>& argv) {
 }  // namespace minirun::cli
 
 int main(int argc, char** argv) {
-  // One growth of the heap instead of six; what is not touched costs nothing.
+  // One growth of the heap instead of six, and none given back; what is not touched costs nothing.
   ::mallopt(M_TOP_PAD, 1 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   return minirun::cli::main_checked(std::vector<std::string>(argv, argv + argc));
 }

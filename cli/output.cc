@@ -16,10 +16,12 @@ namespace minirun::cli {
 Result<Output> Output::open(const GlobalOptions& options) {
   Output output;
   output.json_ = options.log_format == "json";
-  output.debug_ = options.debug || options.log_level == "debug";
-  if (!output.json_ && options.log_format != "text")
-    return plain_error("--log-format",
-                       fmt::format("\"{}\" is neither text nor json", options.log_format));
+  if (options.debug || options.log_level == "debug")
+    output.log_level_ = output.print_level_ = Level::debug;
+  else if (options.log_level == "warning")
+    output.log_level_ = Level::warning;
+  else if (options.log_level == "error")
+    output.print_level_ = Level::error;
   if (!options.log.empty()) {
     output.log_ =
         Fd(::open(options.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
@@ -34,34 +36,34 @@ std::string sentence(const Error& failure) {
   return text;
 }
 
-void Output::line(std::string_view level, std::string_view message) {
-  std::string text;
+void Output::line(Level level, std::string_view message) {
+  const char* word = level == Level::error     ? "error"
+                     : level == Level::warning ? "warning"
+                                               : "debug";
+  const std::string words = fmt::format("minirun: {}: {}\n", word, message);
+  std::string text = words;
   if (json_) {
     const nlohmann::ordered_json object = {
-        {"level", level}, {"msg", message}, {"time", timestamp()}};
+        {"level", word}, {"msg", message}, {"time", timestamp()}};
     text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  } else {
-    text = fmt::format("minirun: {}: {}\n", level, message);
   }
-  if (log_) (void)write_all(log_.get(), text, "log");  // a full disk must not hide the cause
+  // A full disk must not hide the cause.
+  if (log_ && level <= log_level_) (void)write_all(log_.get(), text, "log");
   // Whoever reads standard error reads words, also where the log is JSON.
-  if (log_ && json_)
-    print_error(fmt::format("minirun: {}: {}\n", level, message));
-  else
-    print_error(text);
+  if (level <= print_level_) print_error(log_ ? words : text);
 }
 
 void Output::error(std::string_view message) {
-  line("error", message);
+  line(Level::error, message);
 }
 void Output::error(const Error& failure) {
   error(sentence(failure));
 }
 void Output::warning(std::string_view message) {
-  line("warning", message);
+  line(Level::warning, message);
 }
 void Output::debug(std::string_view message) {
-  if (debug_) line("debug", message);
+  line(Level::debug, message);
 }
 
 bool Output::findings(const Findings& findings, bool warnings) {

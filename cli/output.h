@@ -16,8 +16,10 @@ struct GlobalOptions {
   std::string root;
   std::string log;
   std::string log_format = "text";
-  std::string log_level;
+  std::string log_level;  ///< error, warning or debug; empty: as it was not given
   bool debug = false;
+  std::string cgroup_manager = "cgroupfs";  ///< cgroupfs, systemd or disabled
+  std::string rootless = "auto";            ///< true, false or auto
 };
 
 class Output {
@@ -35,11 +37,13 @@ class Output {
   bool positioned(std::string_view file, const Findings& findings, bool warnings);
 
  private:
-  void line(std::string_view level, std::string_view message);
+  enum class Level { error, warning, debug };
+  void line(Level level, std::string_view message);
 
   Fd log_;
   bool json_ = false;
-  bool debug_ = false;
+  Level log_level_ = Level::error;      ///< podman takes no second line in the log
+  Level print_level_ = Level::warning;  ///< for standard error
 };
 
 /// Prints to standard output; false when it cannot be written (a closed pipe, a full disk).

@@ -17,6 +17,7 @@
 #include "cli/plan_text.h"
 #include "cli/run_pod.h"
 #include "runtime/report.h"
+#include "runtime/spec_facts.h"
 #include "spec/duration.h"
 
 namespace minirun::cli {
@@ -92,8 +93,9 @@ class Run : public Command {
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());
     clock.mark("read");
-    const Result<HostFacts> facts = discover_host();
+    Result<HostFacts> facts = discover_host();
     if (!facts) return fail(output, facts.error());
+    discover_for(loaded->spec, *facts);
     clock.mark("host");
     return plan_and_run(options, output, *loaded, *facts, clock);
   }

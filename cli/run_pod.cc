@@ -69,7 +69,8 @@ class PodCommand {
         output_.error(std::move(plan).error().in(path_));
         return false;
       }
-      pods_.push_back({std::move(*plan), std::move(file.runs[i]), std::move(pod)});
+      pods_.push_back(
+          {std::move(*plan), std::move(file.runs[i]), std::move(pod), text, node.facts});
     }
     return true;
   }

@@ -53,21 +53,21 @@ void plan_devices(const ContainerSpec& spec, bool userns, Slot root, Slots& slot
   });
   if (bound) return;
   auto add = [&](const Device& device, const std::string& field) {
-    if (userns && device.type != Device::Type::fifo) {
-      const Slot slot = slots.from_parent();
-      parent.push_back(
-          {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {device.path}, .field = field});
-      build.push_back({.op = Op::bind_node,
-                       .n = {number(root), number(slot)},
-                       .s = {device.path},
-                       .field = field});
-      return;
-    }
     const auto mode =
         static_cast<std::int64_t>(type_bits(device.type) | (device.file_mode.value_or(0666)));
     const auto number_of = device.type == Device::Type::fifo
                                ? 0
                                : static_cast<std::int64_t>(makedev(device.major, device.minor));
+    if (userns && device.type != Device::Type::fifo) {
+      const Slot slot = slots.from_parent();
+      parent.push_back(
+          {.op = Op::clone_tree, .n = {number(slot), 0}, .s = {device.path}, .field = field});
+      build.push_back({.op = Op::bind_node,
+                       .n = {number(root), number(slot), type_bits(device.type), number_of},
+                       .s = {device.path},
+                       .field = field});
+      return;
+    }
     build.push_back({.op = Op::make_node,
                      .n = {number(root), mode, number_of, device.uid, device.gid},
                      .s = {device.path},

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <tuple>
+#include <utility>
 
 #include "rootfs/devices.h"
 #include "spec/validate.h"
@@ -58,6 +61,8 @@ class Planner {
   }
 
   void plan_root() {
+    if (!spec_.mount_label.empty() && !facts_.selinux)
+      error("/linux/mountLabel", "this kernel has no SELinux, or it is switched off");
     // Always a slave first: the new root is attached over "/", which must not reach the host.
     plan_.build.push_back({.op = Op::propagation, .n = {ms_slave, 1}});
     if (spec_.root.kind == Root::Kind::directory) {
@@ -128,6 +133,19 @@ class Planner {
       // The clone of a shared mount is its peer: what is stacked on it would reach the host.
       plan_.parent.push_back(
           {.op = Op::set_attr, .n = {number(slot), 0, 0, ms_private, 0, -1}, .field = "root"});
+      // With the ids of the container's root instead of the host's a file can be copied up.
+      if (std::ranges::find(facts_.idmappable, layer) != facts_.idmappable.end())
+        plan_.parent.push_back(
+            {.op = Op::set_attr,
+             .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0, 0, number(container_mapping("root"))},
+             .field = "root"});
+      else
+        plan_.findings.push_back(
+            {Finding::Level::warning, "/root",
+             fmt::format(
+                 "the file system of {} cannot be idmapped: in the user namespace its files "
+                 "belong to nobody and cannot be changed",
+                 layer)});
       // Also on Linux 6.18: a layer that is detached must belong to our own user namespace.
       plan_.build.push_back({.op = Op::stage_mount, .n = {number(slot)}, .field = "root"});
       ++staged_;
@@ -137,16 +155,68 @@ class Planner {
 
   void plan_mount(const Mount& mount) {
     if (!destination_allowed(mount)) return;
-    if (mount.options.idmap || mount.options.recursive_idmap || !mount.uid_mappings.empty()) {
-      error("/" + pointer(mount), "idmapped mounts are not supported by this version of minirun");
-      return;
-    }
-    if (mount.options.remount)
+    if (mount.options.remount && idmapped(mount))
+      error("/" + pointer(mount) + "/options",
+            "a mount that is in place cannot be idmapped, expected remount without idmap");
+    else if (mount.options.remount)
       plan_remount(mount);
     else if (mount.options.bind || mount.options.recursive_bind)
       plan_bind(mount, mount.source, mount.options.recursive_bind);
     else
       plan_new(mount);
+  }
+
+  static bool idmapped(const Mount& mount) {
+    return mount.options.idmap || mount.options.recursive_idmap || !mount.uid_mappings.empty();
+  }
+
+  static std::string map_text(const std::vector<IdMapping>& mappings) {
+    std::string text;
+    for (const IdMapping& mapping : mappings)
+      text += fmt::format("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
+    return text;
+  }
+
+  /// The slot of a user namespace with these maps; mounts with the same maps share one.
+  Slot user_namespace(const std::vector<IdMapping>& uids, const std::vector<IdMapping>& gids,
+                      const std::string& field) {
+    const std::pair maps{map_text(uids), map_text(gids)};
+    const auto [at, fresh] = user_namespaces_.try_emplace(maps, Slot::none);
+    if (!fresh) return at->second;
+    at->second = slots_.from_parent();
+    plan_.parent.push_back({.op = Op::user_namespace,
+                            .n = {number(at->second)},
+                            .s = {maps.first, maps.second},
+                            .field = field});
+    return at->second;
+  }
+
+  /// The mapping of the container itself.
+  Slot container_mapping(const std::string& field) {
+    const Namespace* user = spec_.find_namespace(NamespaceType::user);
+    if (user == nullptr || user->path.empty())
+      return user_namespace(spec_.uid_mappings, spec_.gid_mappings, field);
+    if (joined_user_ == Slot::none) {
+      joined_user_ = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::open_file,
+                              .n = {number(joined_user_), O_RDONLY},
+                              .s = {user->path},
+                              .field = field});
+    }
+    return joined_user_;
+  }
+
+  /// config.md: the mount's own mappings, else those of the container. A mount can be idmapped only
+  /// while it is not yet attached, so this comes right after it is made.
+  void idmap(Slot slot, const Mount& mount, Steps& steps) {
+    if (!idmapped(mount)) return;
+    const Slot map = mount.uid_mappings.empty()
+                         ? container_mapping(mount.field)
+                         : user_namespace(mount.uid_mappings, mount.gid_mappings, mount.field);
+    steps.push_back({.op = Op::set_attr,
+                     .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0,
+                           mount.options.recursive_idmap ? AT_RECURSIVE : 0, number(map)},
+                     .field = mount.field});
   }
 
   static std::string pointer(const Mount& mount) {
@@ -219,17 +289,40 @@ class Planner {
     make_and_attach(mount, mount.type, key_value_pairs(mount.options.data));
   }
 
+  /// A user namespace may make these only where it owns the other namespace as well. Of one that is
+  /// joined nobody knows before the kernel says so: then the host's is held ready.
+  Slot fall_back(const Mount& mount) {
+    struct Row {
+      const char* type;
+      NamespaceType of;
+      const char* host;
+    };
+    static constexpr Row rows[] = {{"sysfs", NamespaceType::network, "/sys"},
+                                   {"proc", NamespaceType::pid, "/proc"},
+                                   {"mqueue", NamespaceType::ipc, "/dev/mqueue"}};
+    if (!userns_) return Slot::none;
+    for (const Row& row : rows) {
+      const Namespace* ns = spec_.find_namespace(row.of);
+      if (mount.type != row.type || ns == nullptr || ns->path.empty()) continue;
+      return open_host(mount, row.host, true);
+    }
+    return Slot::none;
+  }
+
   void make_and_attach(const Mount& mount, const std::string& type, StringList options) {
     const Slot slot = slots_.in_child();
     const bool system = type == "proc" || type == "sysfs";
     const bool copies = mount.options.tmpcopyup;
     const std::uint64_t attributes = mount.options.attr_set;
+    const Slot instead = fall_back(mount);
+    add_label(mount, options);
     if (!mount.source.empty() && mount.source != "none") {  // what mountinfo and df(1) show
       options.emplace_back("source");
       options.push_back(mount.source);
     }
     plan_.build.push_back({.op = Op::make_mount,
-                           .n = {number(slot), copies ? 0 : as_int(attributes)},
+                           .n = {number(slot), copies ? 0 : as_int(attributes),
+                                 instead == Slot::none ? 0 : number(instead)},
                            .s = {type, std::move(options)},
                            .field = mount.field});
     if (copies) {
@@ -239,9 +332,23 @@ class Planner {
                              .field = mount.field});
       if (attributes != 0) set_attributes(slot, mount, as_int(attributes), 0, 0);
     }
+    idmap(slot, mount, plan_.build);
     attach(slot, mount, wire::create_directory, system ? RESOLVE_NO_SYMLINKS : 0);
-    add_recursive_and_propagation(slot, mount);
+    if (system) covers_.back().mount = slot;
+    if (mount.options.rec_attr_set != 0 || mount.options.rec_attr_clear != 0)
+      set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
+                     as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
+    add_propagation(slot, mount);
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
+  }
+
+  /// config-linux.md "Mount label", for file systems that take their label at the mount.
+  void add_label(const Mount& mount, StringList& options) const {
+    static constexpr std::array without = {"proc", "sysfs", "mqueue", "cgroup", "cgroup2"};
+    if (spec_.mount_label.empty() || std::ranges::find(without, mount.type) != without.end())
+      return;
+    options.emplace_back("context");
+    options.push_back(spec_.mount_label);
   }
 
   void plan_cgroup(const Mount& mount) {
@@ -262,6 +369,15 @@ class Planner {
                         mount.options.data.front()));
       return;
     }
+    const Slot slot = open_host(mount, source, recursive);
+    attach(slot, mount, wire::create_like, 0);
+    add_propagation(slot, mount);
+    if (mount.type == "proc" && normal(mount.destination) == "/proc") plan_.proc = slot;
+  }
+
+  /// A part of the host as a detached mount, with all attributes that the user gave: the parent
+  /// may also clear what is locked for a user namespace.
+  Slot open_host(const Mount& mount, const std::string& source, bool recursive) {
     const Slot slot = slots_.from_parent();
     plan_.parent.push_back({.op = Op::clone_tree,
                             .n = {number(slot), recursive ? AT_RECURSIVE : 0},
@@ -275,13 +391,16 @@ class Planner {
       plan_.parent.push_back({.op = Op::set_attr,
                               .n = {number(slot), 0, 0, ms_slave, AT_RECURSIVE, -1},
                               .field = mount.field});
-    if (mount.options.attr_set != 0 || mount.options.attr_clear != 0)
-      plan_.parent.push_back({.op = Op::set_attr,
-                              .n = {number(slot), as_int(mount.options.attr_set),
-                                    as_int(mount.options.attr_clear), 0, 0, -1},
-                              .field = mount.field});
-    attach(slot, mount, wire::create_like, 0);
-    add_recursive_and_propagation(slot, mount);
+    const MountOptions& options = mount.options;
+    for (const auto& [set, clear, flags] :
+         {std::tuple{options.attr_set, options.attr_clear, 0},
+          std::tuple{options.rec_attr_set, options.rec_attr_clear, AT_RECURSIVE}})
+      if (set != 0 || clear != 0)
+        plan_.parent.push_back({.op = Op::set_attr,
+                                .n = {number(slot), as_int(set), as_int(clear), 0, flags, -1},
+                                .field = mount.field});
+    idmap(slot, mount, plan_.parent);
+    return slot;
   }
 
   void plan_remount(const Mount& mount) {
@@ -293,6 +412,7 @@ class Planner {
   }
 
   void attach(Slot slot, const Mount& mount, wire::Create create, std::int64_t resolve) {
+    covers_.push_back({normal(mount.destination)});
     plan_.build.push_back({.op = Op::attach,
                            .n = {number(slot), number(plan_.root), create,
                                  create == wire::create_directory ? 0755 : 0644, resolve,
@@ -308,10 +428,7 @@ class Planner {
                            .field = mount.field});
   }
 
-  void add_recursive_and_propagation(Slot slot, const Mount& mount) {
-    if (mount.options.rec_attr_set != 0 || mount.options.rec_attr_clear != 0)
-      set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
-                     as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
+  void add_propagation(Slot slot, const Mount& mount) {
     for (const std::uint64_t flags : mount.options.propagation)
       plan_.build.push_back({.op = Op::set_attr,
                              .n = {number(slot), 0, 0, as_int(flags) & ~ms_rec,
@@ -343,26 +460,51 @@ class Planner {
     }
   }
 
+  /// The procfs or sysfs that a path is on, and what is left of the path below it: the kernel has
+  /// no links there that leave it, but for those of processes, so no walk from the root is needed.
+  struct Known {
+    Slot mount = Slot::none;
+    std::string path;
+  };
+  Known known_mount(const std::string& protected_path) const {
+    const std::string path = normal(protected_path);
+    for (std::size_t i = covers_.size(); i-- > 0;) {
+      const std::string& over = covers_[i].destination;
+      if (!path.starts_with(over) || (path.size() > over.size() && path[over.size()] != '/'))
+        continue;
+      if (covers_[i].mount == Slot::none || path.size() == over.size()) return {};
+      std::string rest = path.substr(over.size() + 1);
+      const bool process = rest.starts_with("self") || rest.starts_with("thread-self") ||
+                           (rest[0] >= '0' && rest[0] <= '9') ||
+                           rest.find("..") != std::string::npos;
+      return process ? Known{} : Known{covers_[i].mount, std::move(rest)};
+    }
+    return {};
+  }
+
   void plan_protection() {
     if (!spec_.masked_paths.empty()) {
       const Slot empty = slots_.in_child();
-      plan_.protect.push_back(
-          {.op = Op::make_mount,
-           .n = {number(empty),
-                 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
-           .s = {"tmpfs", StringList{"nr_blocks", "1", "nr_inodes", "2", "mode", "0755"}},
-           .field = "linux.maskedPaths"});
-      for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i)
+      plan_.protect.push_back({.op = Op::make_mount,
+                               .n = {number(empty), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                        MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
+                               .s = {"tmpfs", StringList{"mode", "0755"}},
+                               .field = "linux.maskedPaths"});
+      for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i) {
+        Known known = known_mount(spec_.masked_paths[i]);
         plan_.protect.push_back({.op = Op::mask,
-                                 .n = {number(plan_.root), number(empty)},
-                                 .s = {spec_.masked_paths[i]},
+                                 .n = {number(plan_.root), number(empty), number(known.mount)},
+                                 .s = {spec_.masked_paths[i], std::move(known.path)},
                                  .field = fmt::format("linux.maskedPaths[{}]", i)});
+      }
     }
-    for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i)
+    for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i) {
+      Known known = known_mount(spec_.readonly_paths[i]);
       plan_.protect.push_back({.op = Op::readonly_path,
-                               .n = {number(plan_.root)},
-                               .s = {spec_.readonly_paths[i]},
+                               .n = {number(plan_.root), number(known.mount)},
+                               .s = {spec_.readonly_paths[i], std::move(known.path)},
                                .field = fmt::format("linux.readonlyPaths[{}]", i)});
+    }
   }
 
   void plan_pivot() {
@@ -402,7 +544,15 @@ class Planner {
   const RootfsInput& input_;
   Slots& slots_;
   bool userns_;
+  std::map<std::pair<std::string, std::string>, Slot> user_namespaces_;  ///< by their maps
+  Slot joined_user_ = Slot::none;
   std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
+  /// What is mounted where, in order; with the mount if it is a procfs or sysfs of the container.
+  struct Cover {
+    std::string destination;
+    Slot mount = Slot::none;
+  };
+  std::vector<Cover> covers_;
   RootfsPlan plan_;
 };
 

@@ -104,14 +104,6 @@ Status Creation::undo() {
 
 namespace {
 
-std::string nonce() {
-  // 16 random bytes that the kernel gave this process (getauxval(3)): no system call.
-  std::array<unsigned char, 16> bytes{};
-  if (const unsigned long at = ::getauxval(AT_RANDOM); at != 0)
-    std::memcpy(bytes.data(), reinterpret_cast<const void*>(at), bytes.size());
-  return fmt::format("{:02x}", fmt::join(bytes, ""));
-}
-
 Status expect_empty(const HostFacts& facts, const std::string& path) {
   const Result<CgroupFd> cgroup = open_cgroup(facts.cgroup, path);
   if (!cgroup) return cgroup.error().errnum == ENOENT ? Status() : std::unexpected(cgroup.error());
@@ -177,7 +169,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   Creation creation(root, TRY(claim(root, plan.id, context.facts)));
   record.id = plan.id;
   record.boot_id = TRY(read_boot_id());
-  record.nonce = nonce();
+  record.nonce = process_nonce();
   record.created = timestamp();
   record.cgroup_mount = context.facts.cgroup.mount_point;
   record.cgroup_path = plan.cgroup.path;
@@ -280,6 +272,10 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
   }
   if (all || !view.init) return signal_all(view, signal, facts);
   const PidFd init = TRY(open_init(*view.init));
+  // The end of a pid namespace's first process takes everybody along; without such a namespace the
+  // others would live on.
+  if (signal == SIGKILL && !view.cgroup_path().empty() && !heads_pid_namespace(view.init->pid))
+    return signal_all(view, signal, facts);
   if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0) {
     if (errno == ESRCH) return plain_error(id, "container not running");
     return os_error(id, fmt::format("send signal {}", signal));

@@ -33,6 +33,6 @@ struct ExecResult {
 
 /// The steps of the child, for tests and --dry-run. Slot 1 is the pidfd of init.
 [[nodiscard]] Steps plan_exec(const ExecRequest& request, const HostFacts& facts,
-                              const std::string& id);
+                              const std::string& id, const std::string& nonce);
 
 }  // namespace minirun

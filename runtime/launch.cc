@@ -20,6 +20,7 @@
 
 #include "base/file.h"
 #include "cgroups/stats.h"
+#include "runtime/exec_error.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
 #include "stage/freestanding/interpreter.h"
@@ -166,6 +167,25 @@ Status adopt(Launched& launched, pid_t pid) {
 
 }  // namespace
 
+namespace {
+
+/// The sentence for a failure of the child, which waits where its files may say more.
+Error failure_of(const Steps& child, const wire::Failure& failure, pid_t pid) {
+  const Steps steps = with_fault(child, "child");
+  Error error = describe_failure(steps, failure);
+  if (failure.step < steps.size()) explain_exec(pid, steps[failure.step], error);
+  return error;
+}
+
+/// A filter whose listener nobody has would leave the program waiting for ever.
+Status deliver(const Launched& launched, const Fd& listener) {
+  if (!listener) return plain_error("stage", "sent no listener of its filter");
+  if (!launched.on_listener) return plain_error("stage", "sent a listener that nobody asked for");
+  return launched.on_listener(listener.get());
+}
+
+}  // namespace
+
 Status await_ready(Launched& launched, Child child, const Conversation& talk) {
   bool ready = false, forked = false;
   // A fork and what goes on after it speak on one channel: their words may come in either order.
@@ -176,8 +196,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
           explain_death(launched.init.pid, launched.cgroup ? &*launched.cgroup : nullptr));
     switch (packet->message.kind) {
       case wire::MessageKind::failure:
-        return std::unexpected(
-            describe_failure(with_fault(talk.steps, "child"), packet->message.failure));
+        return std::unexpected(failure_of(talk.steps, packet->message.failure, launched.init.pid));
       case wire::MessageKind::ready:
         ready = true;
         break;
@@ -197,7 +216,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
         launched.console = std::move(packet->fd);
         break;
       case wire::MessageKind::seccomp:
-        launched.seccomp_listener = std::move(packet->fd);
+        TRY(deliver(launched, packet->fd));
         break;
       case wire::MessageKind::timing:
         break;
@@ -369,11 +388,10 @@ Status give_word(Launched& launched, const Steps& child, int signal_fd, bool unt
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
     if (!packet) return {};  // close-on-exec: the program runs
     if (packet->message.kind == wire::MessageKind::failure)
-      return std::unexpected(describe_failure(with_fault(child, "child"), packet->message.failure));
+      return std::unexpected(failure_of(child, packet->message.failure, launched.init.pid));
     if (packet->message.kind == wire::MessageKind::timing)
       launched.step_nanoseconds = std::move(packet->timings);
-    if (packet->message.kind == wire::MessageKind::seccomp)
-      launched.seccomp_listener = std::move(packet->fd);
+    if (packet->message.kind == wire::MessageKind::seccomp) TRY(deliver(launched, packet->fd));
   }
 }
 

@@ -58,7 +58,8 @@ class Launched {
   std::optional<Cgroup> cgroup;
   Fd channel;
   Fd console;  ///< master of the terminal, when the plan has one
-  Fd seccomp_listener;
+  /// Gets the listener of a filter with SCMP_ACT_NOTIFY; the program begins only after it.
+  std::function<Status(int)> on_listener;
   std::uint64_t ignored_signals = 0;
   std::vector<std::uint32_t> step_nanoseconds;  ///< with timing, by step of the child's plan
 

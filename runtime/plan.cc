@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "rootfs/plan.h"
+#include "runtime/plan_attributes.h"
 
 namespace minirun {
 namespace {
@@ -124,10 +125,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
   const std::string field = "process.capabilities";
   steps.push_back({.op = Op::bounding, .n = {as_int(capabilities.bounding)}, .field = field});
   const auto& groups = process.user.additional_gids;
-  steps.push_back({.op = Op::groups,
-                   .n = {static_cast<std::int64_t>(groups.size())},
-                   .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
-                   .field = "process.user.additionalGids"});
+  if (!keeps_groups(input.spec))
+    steps.push_back({.op = Op::groups,
+                     .n = {static_cast<std::int64_t>(groups.size())},
+                     .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
+                     .field = "process.user.additionalGids"});
   steps.push_back(
       {.op = Op::ids, .n = {process.user.uid, process.user.gid}, .field = "process.user"});
   steps.push_back({.op = Op::capset,
@@ -171,7 +173,9 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
                        .n = {limit.resource, as_int(limit.soft), as_int(limit.hard)},
                        .field = fmt::format("process.rlimits[{}]", i)});
     }
+  add_container_attributes(input.spec, steps);
   add_scheduling(process, steps);
+  add_labels(process, input.proc, steps);
   if (process.cwd != "/")  // where the pivot left us
     steps.push_back({.op = Op::working_directory,
                      .n = {number(input.root)},
@@ -222,7 +226,7 @@ class Planner {
       plan_.child.push_back({.op = Op::dumpable, .n = {0}});
     append(plan_.child, joins_);
     if (options_.new_keyring)
-      plan_.child.push_back({.op = Op::keyring, .s = {"_ses." + options_.id}});
+      plan_.child.push_back({.op = Op::keyring, .s = {keyring_name(options_.id, options_.nonce)}});
     const RootfsPlan rootfs = plan_root();
     plan_system();
     plan_process(rootfs);
@@ -251,12 +255,9 @@ class Planner {
     refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
     refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
     refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
-    refuse(spec_.memory_policy.has_value(), "/linux/memoryPolicy", "a memory policy is");
-    refuse(!spec_.mount_label.empty(), "/linux/mountLabel", "mount labels are");
-    refuse(seccomp_ != nullptr && seccomp_->notify, "/linux/seccomp", "SCMP_ACT_NOTIFY is");
-    if (!spec_.process) return;
-    refuse(!spec_.process->apparmor_profile.empty(), "/process/apparmorProfile", "AppArmor is");
-    refuse(!spec_.process->selinux_label.empty(), "/process/selinuxLabel", "SELinux is");
+    if (seccomp_ != nullptr && seccomp_->notify && spec_.seccomp->listener_path.empty())
+      error("/linux/seccomp/listenerPath", "missing, expected a socket: SCMP_ACT_NOTIFY needs it");
+    if (spec_.process) append_findings(check_labels(*spec_.process, facts_));
   }
 
   void plan_cgroup() {
@@ -401,10 +402,6 @@ class Planner {
           {.op = Op::domainname, .s = {*spec_.domainname}, .field = "domainname"});
     if (owns(NamespaceType::network))
       plan_.child.push_back({.op = Op::loopback, .field = "linux.namespaces"});
-    if (spec_.personality)
-      plan_.child.push_back({.op = Op::personality,
-                             .n = {static_cast<std::int64_t>(spec_.personality->domain)},
-                             .field = "linux.personality"});
   }
 
   void warn_of_missing_capabilities(const Process& process) {
@@ -436,11 +433,20 @@ class Planner {
     const bool userns = spec_.find_namespace(NamespaceType::user) != nullptr;
     if (userns) plan_.rlimits = process.rlimits;
     if (options_.wait_for_start) plan_.start_socket = slots_.from_parent();
-    add_process_steps({.process = process,
+    Slot proc = Slot::none;
+    if (has_labels(process)) {
+      proc = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::open_file,
+                              .n = {number(proc), O_PATH | O_DIRECTORY},
+                              .s = {"/proc"},
+                              .field = "process"});
+    }
+    add_process_steps({.spec = spec_,
+                       .process = process,
                        .facts = facts_,
                        .seccomp = seccomp_,
                        .root = rootfs.root,
-                       .proc = rootfs.proc,
+                       .proc = proc,
                        .userns = userns,
                        .die_with_parent = options_.die_with_parent,
                        .preserve_fds = options_.preserve_fds,

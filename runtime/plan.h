@@ -11,6 +11,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "runtime/state.h"
 #include "security/seccomp.h"
 #include "spec/model.h"
 #include "stage/step.h"
@@ -22,6 +23,7 @@ struct LaunchOptions {
   bool wait_for_start = false;   ///< `create`: the child waits for `minirun start`
   bool die_with_parent = false;  ///< foreground `run`
   bool new_keyring = true;
+  std::string nonce = process_nonce();  ///< that of the record, see keyring_name()
   bool console_node = true;
   int preserve_fds = 0;
   std::string layer_directory;  ///< see RootfsInput
@@ -54,11 +56,12 @@ struct LaunchPlan {
 /// program. Shared by the start of a container and by exec. `ready` is placed where the parent
 /// must give its word.
 struct ProcessSteps {
+  const ContainerSpec& spec;
   const Process& process;
   const HostFacts& facts;
   const SeccompProgram* seccomp = nullptr;
   Slot root = Slot::none;
-  Slot proc = Slot::none;
+  Slot proc = Slot::none;  ///< the host's procfs, where the process has labels
   bool userns = false;
   bool die_with_parent = false;
   int preserve_fds = 0;

@@ -106,6 +106,8 @@ class PodContainer {
   void signal(int number);
   /// SIGTERM now, SIGKILL for all of it `grace` later.
   void terminate(std::chrono::milliseconds grace, const char* why);
+  /// Before a start: other limits.
+  void replace(Parts parts) { parts_ = std::move(parts); }
   /// It will not be started again.
   void give_up();
 

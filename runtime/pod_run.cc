@@ -1,5 +1,6 @@
 #include "runtime/pod_run.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/signalfd.h>
@@ -10,7 +11,11 @@
 #include <csignal>
 #include <set>
 
+#include "base/file.h"
+#include "cgroups/control.h"
+#include "cgroups/files.h"
 #include "runtime/run.h"
+#include "spec/kubernetes/pod_reader.h"
 #include "spec/validate.h"
 
 namespace minirun {
@@ -74,22 +79,27 @@ std::string label_of(const PlannedPod& pod, const std::string& container, std::s
 /// One pod while it runs.
 class Supervised {
  public:
-  Supervised(const PlannedPod& pod, PodSandbox sandbox, const PodContainer::Shared& shared)
-      : pod_(pod), sandbox_(std::move(sandbox)), shared_(shared), began_(PodClock::now()) {
+  Supervised(const PlannedPod& pod, PodSandbox sandbox, const PodContainer::Shared& shared,
+             const PodOptions& options)
+      : pod_(pod),
+        options_(options),
+        sandbox_(std::move(sandbox)),
+        shared_(shared),
+        began_(PodClock::now()) {
     if (pod.run.deadline_seconds)
       deadline_ = began_ + std::chrono::seconds(*pod.run.deadline_seconds);
     shared_.network = sandbox_.network();
     shared_.grace = std::chrono::seconds(pod.run.grace_seconds);
   }
 
-  Status prepare(const PodOptions& options, std::size_t width, bool several) {
+  Status prepare(std::size_t width, bool several) {
     std::size_t number = 0;
     for (const ContainerPlan& limits : pod_.plan.containers) {
       const std::string label =
-          label_of(pod_, limits.name, width, several, options.color, number++);
+          label_of(pod_, limits.name, width, several, options_.color, number++);
       auto& list = limits.role == Role::regular ? regular_ : init_;
       list.push_back(std::make_unique<PodContainer>(
-          TRY(parts_of(pod_, sandbox_.places(), limits, options, label)), shared_));
+          TRY(parts_of(pod_, sandbox_.places(), limits, options_, label)), shared_));
     }
     return {};
   }
@@ -182,7 +192,30 @@ class Supervised {
     return 0;
   }
 
+  /// After a resize a restart has the new limits.
+  Status refresh(PodContainer& container) {
+    const std::string text =
+        TRY(read_file(AT_FDCWD, sandbox_.places().directory + "/manifest", document_bytes_most));
+    if (text == pod_.document) return {};
+    PodFile file = read_pods(text);
+    for (PodManifest& manifest : file.pods) {
+      if (manifest.name != pod_.plan.pod.name) continue;
+      manifest.uid = pod_.plan.pod.uid;
+      PlannedPod now = pod_;
+      now.plan = TRY(plan_pod(manifest, pod_.node));
+      const ContainerPlan* limits = now.plan.find(container.name());
+      if (limits == nullptr) return plain_error(container.name(), "is not in the new manifest");
+      container.replace(
+          TRY(parts_of(now, sandbox_.places(), *limits, options_, container.parts().label)));
+    }
+    return {};
+  }
+
   void start(PodContainer& container) {
+    if (container.restarts() > 0)
+      if (const Status fresh = refresh(container); !fresh)
+        shared_.log(fmt::format("{}: starts with its old limits: {}", container.name(),
+                                to_string(fresh.error())));
     if (Status started = container.start(); !started) {
       problems_[container.name()] = to_string(started.error());
       shared_.log(to_string(started.error()));
@@ -286,6 +319,7 @@ class Supervised {
   }
 
   const PlannedPod& pod_;
+  const PodOptions& options_;
   PodSandbox sandbox_;
   PodContainer::Shared shared_;
   std::vector<std::unique_ptr<PodContainer>> init_, regular_;
@@ -423,9 +457,11 @@ Result<std::vector<PodResult>> run_pods(const std::vector<PlannedPod>& pods,
     (void)TRY(plan_pod_run(pod, options, facts));
   }
   for (const PlannedPod& pod : pods) {
-    PodSandbox sandbox = TRY(PodSandbox::create(pod.plan, pod.run, places_of(pod, options), facts));
-    supervisor.pods.push_back(std::make_unique<Supervised>(pod, std::move(sandbox), shared));
-    TRY(supervisor.pods.back()->prepare(options, width, pods.size() > 1));
+    PodSandbox sandbox =
+        TRY(PodSandbox::create(pod.plan, pod.run, places_of(pod, options), pod.document, facts));
+    supervisor.pods.push_back(
+        std::make_unique<Supervised>(pod, std::move(sandbox), shared, options));
+    TRY(supervisor.pods.back()->prepare(width, pods.size() > 1));
   }
   TRY(weigh_tiers(pods, options, facts));
   TRY(supervisor.run());

@@ -30,6 +30,8 @@ struct PlannedPod {
   kubernetes::PodPlan plan;
   kubernetes::PodRun run;
   kubernetes::PodManifest written;
+  std::string document;  ///< the file, for `resize`
+  kubernetes::NodeFacts node;
 };
 
 struct PodResult {

@@ -31,9 +31,6 @@ using kubernetes::PodPlan;
 using kubernetes::PodRun;
 using kubernetes::Volume;
 
-/// As the kubelet's /var/lib/kubelet/pods: not below /run, which is memory on most machines.
-constexpr const char* pods_directory = "/var/lib/minirun/pods";
-
 Status make_parents(const std::string& path) {
   for (std::size_t at = 1; at != std::string::npos;) {
     at = path.find('/', at + 1);
@@ -122,12 +119,12 @@ CgroupPlan plan_pod_cgroup(const PodPlan& plan, const std::string& path, const H
 }
 
 Result<PodSandbox> PodSandbox::create(const PodPlan& plan, const PodRun& run, PodPlaces places,
-                                      const HostFacts& facts) {
+                                      const std::string& document, const HostFacts& facts) {
   PodSandbox sandbox;
   sandbox.places_ = std::move(places);
   sandbox.facts_ = &facts;
   TRY(enter_own_mounts());
-  TRY(sandbox.make_directory(plan, run, facts));
+  TRY(sandbox.make_directory(plan, run, document, facts));
   sandbox.cgroup_ =
       TRY(Cgroup::create(plan_pod_cgroup(plan, sandbox.places_.cgroup, facts), facts.cgroup));
   TRY(sandbox.make_namespaces(run.host_network));
@@ -194,7 +191,8 @@ std::string hosts_text(const PodRun& run, const std::string& hostname) {
 
 }  // namespace
 
-Status PodSandbox::make_directory(const PodPlan& plan, const PodRun& run, const HostFacts& facts) {
+Status PodSandbox::make_directory(const PodPlan& plan, const PodRun& run,
+                                  const std::string& document, const HostFacts& facts) {
   TRY(make_parents(pods_directory));
   DirFd parent(::open(pods_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!parent) return os_error(pods_directory);
@@ -212,6 +210,8 @@ Status PodSandbox::make_directory(const PodPlan& plan, const PodRun& run, const 
   if (!lock_ || ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) return os_error(directory);
   (void)::flock(parent_.get(), LOCK_UN);
   TRY(write_text(directory + "/cgroup", places_.cgroup, 0600));
+  TRY(write_text(directory + "/name", plan.pod.name, 0600));
+  TRY(write_text(directory + "/manifest", document, 0600));
   for (const char* name : {"/volumes", "/shm"})
     if (::mkdir((directory + name).c_str(), 0755) != 0) return os_error(directory + name);
   // The default size of containerd and docker.

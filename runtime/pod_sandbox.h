@@ -18,6 +18,12 @@
 
 namespace minirun {
 
+/// Of all pods that run here, one directory each, named by the uid and locked by its minirun: as
+/// the kubelet's /var/lib/kubelet/pods, and not below /run, which is memory on most machines.
+inline constexpr const char* pods_directory = "/var/lib/minirun/pods";
+/// The largest manifest that is stored there.
+inline constexpr std::size_t document_bytes_most = std::size_t{16} << 20;
+
 /// The values of the pod's cgroup as writes.
 [[nodiscard]] CgroupPlan plan_pod_cgroup(const kubernetes::PodPlan& plan, const std::string& path,
                                          const HostFacts& facts);
@@ -25,9 +31,10 @@ namespace minirun {
 class PodSandbox {
  public:
   /// `places` needs uid, hostname, cgroup and images; directory and namespaces are filled in.
-  /// Errors name the field; nothing is left then.
+  /// `document` is stored for `resize`. Errors name the field; nothing is left then.
   [[nodiscard]] static Result<PodSandbox> create(const kubernetes::PodPlan& plan,
                                                  const kubernetes::PodRun& run, PodPlaces places,
+                                                 const std::string& document,
                                                  const HostFacts& facts);
   PodSandbox(PodSandbox&&) noexcept = default;
   PodSandbox& operator=(PodSandbox&&) = delete;
@@ -42,7 +49,7 @@ class PodSandbox {
  private:
   PodSandbox() = default;
   Status make_directory(const kubernetes::PodPlan& plan, const kubernetes::PodRun& run,
-                        const HostFacts& facts);
+                        const std::string& document, const HostFacts& facts);
   Status make_volumes(const kubernetes::PodPlan& plan, const kubernetes::PodRun& run);
   Status make_namespaces(bool host_network);
 

@@ -67,6 +67,17 @@ Result<PidFd> open_init(const Init& init) {
   return fd;
 }
 
+bool heads_pid_namespace(pid_t pid) {
+  const Result<std::string> text = read_file(AT_FDCWD, fmt::format("/proc/{}/status", pid));
+  if (!text) return false;
+  // "NSpid:\t4711\t1": its number in each namespace from ours on (proc(5), Linux 4.1).
+  constexpr std::string_view key = "\nNSpid:\t";
+  const std::size_t at = text->find(key);
+  if (at == std::string::npos) return false;
+  const std::size_t begin = at + key.size();
+  return text->substr(begin, text->find('\n', begin) - begin).ends_with("\t1");
+}
+
 bool is_stage(pid_t pid) {
   std::array<char, 64> target{};
   const ssize_t size =

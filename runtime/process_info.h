@@ -34,6 +34,10 @@ struct ProcessStat {
 /// Errors: ESRCH when it is gone, a zombie, or the pid is somebody else's by now.
 [[nodiscard]] Result<PidFd> open_init(const Init& init);
 
+/// True when it is process 1 of a pid namespace, whose end ends all of it. A process that cannot be
+/// read is not.
+[[nodiscard]] bool heads_pid_namespace(pid_t pid);
+
 /// True while init still is minirun's stage, so before the program began.
 [[nodiscard]] bool is_stage(pid_t pid);
 

@@ -15,6 +15,7 @@
 
 #include "cgroups/control.h"
 #include "runtime/fault.h"
+#include "runtime/seccomp_listener.h"
 
 namespace minirun {
 
@@ -147,6 +148,21 @@ std::vector<LevelCounters> levels_of(const CgroupFacts& facts, const std::string
 
 }  // namespace
 
+void serve_listener(Launched& launched, const ContainerSpec& spec, const Record& record) {
+  if (!spec.seccomp || spec.seccomp->listener_path.empty()) return;
+  launched.on_listener = [&launched, &spec, &record](int listener) {
+    const ProcessState state{.oci_version = record.oci_version,
+                             .id = record.id,
+                             .status = "creating",
+                             .pid = launched.init.pid,
+                             .init_pid = launched.init.pid,
+                             .bundle = record.bundle,
+                             .annotations = record.annotations};
+    return send_listener(spec.seccomp->listener_path,
+                         container_process_state(state, spec.seccomp->listener_metadata), listener);
+  };
+}
+
 Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                                  PhaseClock& clock, std::vector<std::uint32_t>* step_times) {
   const SignalFd signals = TRY(SignalFd::open());
@@ -168,6 +184,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
+  serve_listener(launched, request.spec, creation.record);
   TRY(fault_point("share the lock"));
   TRY(creation.dir.share_lock());
   std::vector<LevelCounters> before;
@@ -230,6 +247,7 @@ Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const Hos
                               .hooks = {}};
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
+  serve_listener(*creation.launched, request.spec, creation.record);
   TRY(give_word(*creation.launched, plan.child, signals.get(), true));
   TRY(fault_point("let it go"));
   const pid_t pid = creation.launched->init.pid;

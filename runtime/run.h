@@ -42,6 +42,10 @@ class SignalFd {
   Fd fd_;
 };
 
+/// Has the listener of the first process's filter sent to linux.seccomp.listenerPath. All three
+/// must live until the word is given.
+void serve_listener(Launched& launched, const ContainerSpec& spec, const Record& record);
+
 /// Runs to the end. Errors: the container did not start; nothing is left.
 [[nodiscard]] Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan,
                                                const HostFacts& facts, PhaseClock& clock,

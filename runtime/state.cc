@@ -23,6 +23,13 @@
 #include "spec/validate.h"
 
 namespace minirun {
+
+std::string process_nonce() {
+  std::array<unsigned char, 16> bytes{};
+  if (const unsigned long at = ::getauxval(AT_RANDOM); at != 0)
+    std::memcpy(bytes.data(), reinterpret_cast<const void*>(at), bytes.size());
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
 namespace {
 
 using nlohmann::json;

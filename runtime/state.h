@@ -40,6 +40,10 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
+/// 32 hexadecimal digits that the kernel drew for this process (getauxval(3), AT_RANDOM): the nonce
+/// of the one container that it creates. No system call.
+[[nodiscard]] std::string process_nonce();
+
 /// The first process, by pid and start time (clock ticks since boot, proc(5) stat field 22).
 struct Init {
   pid_t pid = 0;

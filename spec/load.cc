@@ -40,7 +40,8 @@ Result<std::string> read_all(int fd, const std::string& name) {
     if (n < 0) return os_error(name);
     used += static_cast<std::size_t>(n);
     if (used > kMostBytes) return too_large(name);
-    if (n == 0) break;
+    // Less than asked for is the end of a regular file.
+    if (n == 0 || (regular && static_cast<std::size_t>(n) < want)) break;
     want = std::max<std::size_t>(want - static_cast<std::size_t>(n), 4096);
     if (!regular) want = 65536;
   }

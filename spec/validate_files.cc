@@ -30,7 +30,8 @@ void check_mount(const ContainerSpec& spec, const Mount& mount, Reporter& report
   if (mount.uid_mappings.empty() != mount.gid_mappings.empty())
     report.error(place, place, "uidMappings or gidMappings alone, expected both or neither");
   const bool idmapped = options.idmap || options.recursive_idmap;
-  if (idmapped && mount.uid_mappings.empty() && spec.uid_mappings.empty())
+  const Namespace* user = spec.find_namespace(NamespaceType::user);
+  if (idmapped && mount.uid_mappings.empty() && user == nullptr)
     report.error(place + "/options", place + "/options",
                  "idmap, expected uidMappings and gidMappings or a user namespace with it");
   if ((options.bind || options.recursive_bind) && !options.data.empty())

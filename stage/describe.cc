@@ -30,6 +30,18 @@ std::string options(const StringList& pairs) {
   return joined;
 }
 
+/// "0 100000 65536\n" of both maps as "uid 0:100000:65536, gid ...".
+std::string ranges(const Step& step) {
+  std::string words;
+  for (const std::size_t map : {0U, 1U}) {
+    std::string text(step.text(map));
+    while (text.ends_with('\n')) text.pop_back();
+    for (char& c : text) c = c == ' ' ? ':' : c == '\n' ? ' ' : c;
+    words += fmt::format("{}{} {}", map == 0 ? "" : ", ", map == 0 ? "uid" : "gid", text);
+  }
+  return words;
+}
+
 std::string joined(const StringList& list, std::string_view separator) {
   return fmt::format("{}", fmt::join(list, separator));
 }
@@ -53,6 +65,7 @@ std::string_view name(Op op) {
     NAME(pivot_root)
     NAME(mask)
     NAME(readonly_path)
+    NAME(user_namespace)
     NAME(open_file)
     NAME(make_directory)
     NAME(make_node)
@@ -143,7 +156,8 @@ std::string describe(const Step& step) {
   const auto& n = step.n;
   switch (step.op) {
     case Op::make_mount:
-      return fmt::format("make a {} mount{}", step.text(0), options(step.list(1)));
+      return fmt::format("make a {} mount{}{}", step.text(0), options(step.list(1)),
+                         n[2] > 0 ? ", or take the host's where the kernel refuses it" : "");
     case Op::make_overlay:
       return fmt::format("make an overlay of {} below {}", joined(step.list(0), ", "),
                          n[2] >= 0 ? "a throw-away tmpfs" : step.text(1));
@@ -169,6 +183,8 @@ std::string describe(const Step& step) {
       return fmt::format("mask {}", step.text(0));
     case Op::readonly_path:
       return fmt::format("make {} read-only", step.text(0));
+    case Op::user_namespace:
+      return fmt::format("make a user namespace of the mappings {}", ranges(step));
     case Op::open_file:
       return fmt::format("open {}", step.text(0));
     case Op::make_directory:

@@ -142,9 +142,13 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
     // control characters may come from names that an image chose
     for (char& c : words)
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    error.detail +=
-        call == wire::Call::open ? fmt::format(" {}", words) : fmt::format(" (kernel: {})", words);
+    const bool kernels = call == wire::Call::fsconfig || call == wire::Call::fsmount;
+    error.detail += call == wire::Call::open ? fmt::format(" {}", words)
+                    : kernels                ? fmt::format(" (kernel: {})", words)
+                                             : fmt::format(" ({})", words);
   }
+  if (const std::string rule = failure_rule(step, call, failure.errnum); !rule.empty())
+    error.detail += ": " + rule;
   return error;
 }
 

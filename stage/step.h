@@ -77,6 +77,10 @@ class Slots {
 /// candidates.
 [[nodiscard]] Result<std::string> encode(const Steps& steps, int fd_count, bool timing);
 
+/// The rule of the kernel that a step broke, and the remedy, where they can be told from the call
+/// and its errno; empty otherwise.
+[[nodiscard]] std::string failure_rule(const Step& step, wire::Call call, int errnum);
+
 /// The sentence for a failure inside a program made of `steps`:
 /// object = the field or the step, detail = call and the kernel's words, errnum.
 [[nodiscard]] Error describe_failure(const Steps& steps, const wire::Failure& failure);

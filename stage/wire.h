@@ -16,7 +16,8 @@ inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
 /// descriptors; -1 is none. "path in root" is resolved below the slot with RESOLVE_IN_ROOT.
 enum class Op : std::uint16_t {
   // ---- mounts
-  make_mount,    // n0 out slot, n1 MOUNT_ATTR_*; s0 file system type, s1 list key,value,key,...
+  make_mount,  // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
+  // refused (EPERM), 0 none; s0 file system type, s1 list key,value,key,...
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
   clone_tree,   // n0 out slot, n1 AT_RECURSIVE or 0; s0 path
@@ -31,15 +32,19 @@ enum class Op : std::uint16_t {
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
   pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
-  mask,           // n0 root slot, n1 slot of an empty directory's mount; s0 path in root
-  readonly_path,  // n0 root slot; s0 path in root
-  open_file,      // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
+  mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
+                  // known to hold the path or -1; s0 path in root, s1 path below that mount
+  readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask
+  user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
+                   // mounts
+  open_file,       // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root
   make_node,       // n0 root slot, n1 mode with type, n2 dev, n3 uid, n4 gid; s0 path in root
-  bind_node,       // n0 root slot, n1 slot of a mount of the node; s0 path in root
-  make_symlink,    // n0 root slot; s0 target, s1 path in root
-  write_file,      // n0 directory slot, n1 RESOLVE_*; s0 path, s1 text
+  bind_node,     // n0 root slot, n1 slot of a mount of the node, n2 type bits, n3 dev: what it must
+                 // be; s0 path in root
+  make_symlink,  // n0 root slot; s0 target, s1 path in root
+  write_file,    // n0 directory slot, n1 RESOLVE_*; s0 path, s1 text
   // ---- namespaces and identity
   set_namespace,  // n0 slot, n1 CLONE_NEW*
   unshare,        // n0 CLONE_NEW*

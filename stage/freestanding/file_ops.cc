@@ -21,6 +21,19 @@ bool make_directory(Context& context, const Step& step) noexcept {
                      static_cast<std::uint32_t>(step.n[1]), 0) >= 0;
 }
 
+/// Whether a file is the node of this type and number (the type bits of `mode`, `device` as in
+/// mknod(2)). 0 or -errno.
+long is_device(int fd, std::int64_t mode, std::int64_t device, bool* same) noexcept {
+  struct statx info = {};
+  const long result = call(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &info);
+  const auto number = static_cast<std::uint64_t>(device);
+  const std::uint64_t major = (number >> 8) & 0xfffU,
+                      minor = (number & 0xffU) | ((number >> 12) & 0xfff00U);
+  *same = (info.stx_mode & format_mask) == (static_cast<unsigned>(mode) & format_mask) &&
+          info.stx_rdev_major == major && info.stx_rdev_minor == minor;
+  return result;
+}
+
 bool make_node(Context& context, const Step& step) noexcept {
   const char* name = split_path(context.text(step.s[0])).name;
   const long parent = open_parent(context, context.slot(step.n[0]), context.text(step.s[0]), true);
@@ -34,28 +47,43 @@ bool make_node(Context& context, const Step& step) noexcept {
   if (node < 0) return context.fail(Call::openat2, node);
   if (!made) {
     // config-linux.md "Devices": a file that exists and is another one is an error.
-    struct statx info = {};
-    result = call(__NR_statx, node, "", AT_EMPTY_PATH, STATX_TYPE, &info);
+    bool same = false;
+    result = is_device(static_cast<int>(node), step.n[1], step.n[2], &same);
     if (result < 0) return context.fail(Call::fstat, result);
-    const auto device = static_cast<std::uint64_t>(step.n[2]);
-    const std::uint64_t major = (device >> 8) & 0xfffU,
-                        minor = (device & 0xffU) | ((device >> 12) & 0xfff00U);
-    const auto type = static_cast<unsigned>(step.n[1]) & format_mask;
-    if ((info.stx_mode & format_mask) != type || info.stx_rdev_major != major ||
-        info.stx_rdev_minor != minor)
-      return context.fail(Call::mknodat, -EEXIST);
-    return true;
+    if (same) return true;
+    say(context, "another file is there");
+    return context.fail(Call::mknodat, -EEXIST);
   }
   result = call(__NR_fchownat, node, "", step.n[3], step.n[4], AT_EMPTY_PATH);
   return result < 0 ? context.fail(Call::fchownat, result) : true;
 }
 
 bool bind_node(Context& context, const Step& step) noexcept {
+  // The host may have something else at this path: a container that asked for one device must
+  // not get another.
+  bool same = false;
+  long result = is_device(context.slot(step.n[1]), step.n[2], step.n[3], &same);
+  if (result < 0) return context.fail(Call::fstat, result);
+  if (!same) {
+    say(context, "the host has another file there, and a user namespace cannot make the device");
+    return context.fail(Call::mknodat, -ENODEV);
+  }
   const long target =
       open_target(context, context.slot(step.n[0]), context.text(step.s[0]), create_file, 0666, 0);
   if (target < 0) return false;
-  const long result = call(__NR_move_mount, context.slot(step.n[1]), "", target, "",
-                           0x4U | 0x40U /* both paths empty */);
+  struct statx there = {};
+  result = call(__NR_statx, target, "", AT_EMPTY_PATH, STATX_TYPE, &there);
+  if (result < 0) return context.fail(Call::fstat, result);
+  if ((there.stx_mode & format_mask) != format_regular) {
+    result = is_device(static_cast<int>(target), step.n[2], step.n[3], &same);
+    if (result < 0) return context.fail(Call::fstat, result);
+    if (!same) {
+      say(context, "another file is there");
+      return context.fail(Call::mknodat, -EEXIST);
+    }
+  }
+  result = call(__NR_move_mount, context.slot(step.n[1]), "", target, "",
+                0x4U | 0x40U /* both paths empty */);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 

@@ -20,8 +20,13 @@ struct Context {
   const char* parent_path = nullptr;
   std::size_t parent_length = 0;
   int parent_root = -1;
-  bool through_links = false;  ///< the last open_target followed a link
-  bool mask_attached = false;  ///< see the operation `mask`
+  bool through_links = false;   ///< the last open_target followed a link
+  bool links_followed = false;  ///< any attach did
+  // See the operation `mask`.
+  bool mask_attached = false;
+  int null_cover = -1;   ///< the first copy of /dev/null
+  int spare_cover = -1;  ///< a copy that is not attached yet
+  bool linger = false;   ///< after a failure wait until the parent has looked at our files
   Failure failure = {};
 
   [[nodiscard]] const char* text(std::uint32_t offset) const noexcept {
@@ -59,6 +64,7 @@ bool mount_operation(Context& context, const Step& step) noexcept;
 bool file_operation(Context& context, const Step& step) noexcept;
 bool process_operation(Context& context, const Step& step) noexcept;
 bool protocol_operation(Context& context, const Step& step) noexcept;
+bool user_namespace(Context& context, const Step& step) noexcept;
 
 // Helpers that the operations share.
 
@@ -79,6 +85,12 @@ PathParts split_path(const char* path) noexcept;
 long open_parent(Context& context, int root, const char* path, bool create) noexcept;
 /// After a mount on `path`: a remembered directory that it may cover is looked up again.
 void forget_parent(Context& context, const char* mounted_on) noexcept;
+/// Words of ours for the failure that follows.
+void say(Context& context, const char* words) noexcept;
+/// "ext4" for the file system that a descriptor is on, "this file system" when it has no name here.
+const char* file_system_name(int fd) noexcept;
+/// Decimal digits of a number of at most 10; returns the end.
+char* append_number(char* to, int number) noexcept;
 /// Closes a descriptor when there are many.
 void drop(int fd) noexcept;
 std::size_t length(const char* text) noexcept;

@@ -45,6 +45,8 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
 
 bool make_mount(Context& context, const Step& step) noexcept {
   const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
+  if (fs == -EPERM && step.n[2] > 0)
+    return context.store(step.n[0], Call::fsopen, context.slot(step.n[2]));
   if (fs < 0) return context.fail(Call::fsopen, fs);
   const int fd = static_cast<int>(fs);
   if (char** pairs = context.list(step.s[1])) {
@@ -55,20 +57,11 @@ bool make_mount(Context& context, const Step& step) noexcept {
       if (result < 0) return context.fail_words(Call::fsconfig, result, fd);
     }
   }
-  return finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]));
-}
-
-/// Decimal digits of a descriptor; returns the end.
-char* append_number(char* to, int number) noexcept {
-  char digits[12];
-  int n = 0;
-  do {
-    digits[n++] = static_cast<char>('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  while (n > 0) *to++ = digits[--n];
-  *to = '\0';
-  return to;
+  if (finish_mount(context, fd, step.n[0], static_cast<std::uint64_t>(step.n[1]))) return true;
+  if (context.failure.errnum != EPERM || step.n[2] <= 0) return false;
+  context.failure.errnum = 0;
+  context.failure.detail_length = 0;
+  return context.store(step.n[0], Call::fsmount, context.slot(step.n[2]));
 }
 
 // Layers are named as "N" relative to /proc/self/fd: no character of a user's path can change the
@@ -170,7 +163,9 @@ bool set_attr(Context& context, const Step& step) noexcept {
       set_attributes(context.slot(step.n[0]), static_cast<unsigned>(step.n[4]),
                      static_cast<std::uint64_t>(step.n[1]), static_cast<std::uint64_t>(step.n[2]),
                      static_cast<std::uint64_t>(step.n[3]), context.slot(step.n[5]));
-  return result < 0 ? context.fail(Call::mount_setattr, result) : true;
+  if (result >= 0) return true;
+  if (step.n[5] >= 0 && result == -EINVAL) say(context, file_system_name(context.slot(step.n[0])));
+  return context.fail(Call::mount_setattr, result);
 }
 
 bool set_attr_path(Context& context, const Step& step) noexcept {
@@ -184,18 +179,53 @@ bool set_attr_path(Context& context, const Step& step) noexcept {
   return result < 0 ? context.fail(Call::mount_setattr, result) : true;
 }
 
-void say(Context& context, const char* words) noexcept {
-  context.failure.detail_length = static_cast<std::uint32_t>(length(words));
-  copy(context.failure.detail, words, length(words));
-}
-
 bool over_root(Context& context, int mount) noexcept {
   const long result = call(__NR_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
+/// "/proc" -> "proc": the name, when the path is one component below the root; else nullptr.
+const char* only_component(const char* path) noexcept {
+  while (*path == '/') ++path;
+  for (const char* c = path; *c != '\0'; ++c)
+    if (*c == '/') return nullptr;
+  const bool dots = path[0] == '.' && (path[1] == '\0' || (path[1] == '.' && path[2] == '\0'));
+  return path[0] == '\0' || dots ? nullptr : path;
+}
+
+// Two cases of attach that need no descriptor of the target, because move_mount does not follow a
+// link in the last component, and refuses to cover one by a directory: a name directly below the
+// root, and a directory that is made here and now (in procfs none can be). They are most of a
+// default set of mounts. 1: done; 0: it is another case; negative: a failure, noted.
+long attach_by_name(Context& context, const Step& step, int mount) noexcept {
+  if (step.n[2] != create_directory) return 0;
+  const int root = context.slot(step.n[1]);
+  const char* path = context.text(step.s[0]);
+  const char* name = only_component(path);
+  int parent = root;
+  if (name == nullptr) {
+    const PathParts parts = split_path(path);
+    if (path[parts.size] != '\0' || step.n[4] != 0) return 0;
+    const long directory = open_parent(context, root, path, false);
+    if (directory == -ENOENT) return 0;
+    if (directory < 0) return context.fail(Call::openat2, directory), directory;
+    parent = static_cast<int>(directory);
+    name = parts.name;
+    const long made = call(__NR_mkdirat, parent, name, static_cast<std::uint32_t>(step.n[3]));
+    if (made == -EEXIST || made == -ENOENT) return 0;  // procfs says ENOENT
+    if (made < 0) return context.fail(Call::mkdirat, made), made;
+  }
+  const long result = call(__NR_move_mount, mount, "", parent, name, MOVE_MOUNT_F_EMPTY_PATH);
+  if (result == -ENOENT || result == -EINVAL) return 0;  // nothing there, or no directory
+  if (result < 0) return context.fail(Call::move_mount, result), result;
+  context.through_links = false;
+  forget_parent(context, path);
+  return 1;
+}
+
 bool attach(Context& context, const Step& step) noexcept {
   const int mount = context.slot(step.n[0]);
+  if (const long done = attach_by_name(context, step, mount); done != 0) return done > 0;
   std::int64_t create = step.n[2];
   if (create == create_like) {
     struct statx info = {};
@@ -207,6 +237,7 @@ bool attach(Context& context, const Step& step) noexcept {
       open_target(context, context.slot(step.n[1]), context.text(step.s[0]), create,
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
+  context.links_followed |= context.through_links;
   if (context.through_links && step.n[5] == 0) {
     // What the planner refuses by name (CVE-2019-16884), a link of the image must not reach.
     struct statfs info = {};
@@ -265,11 +296,59 @@ bool pivot(Context& context, const Step& step) noexcept {
   return root == top ? true : context.fail(Call::umount2, -EBUSY);
 }
 
-// A directory is covered by one read-only tmpfs, attached for the first of them and copied from
-// there for the others (a detached mount can be copied only since Linux 6.15); anything else by
-// the host's /dev/null, which is still in sight before the pivot; never by a path of the container
+// What covers a masked path is attached once and copied from there for the next (a detached mount
+// can be copied only since Linux 6.15): one read-only tmpfs for directories, the host's /dev/null,
+// which is still in sight before the pivot, for anything else; never a path of the container
 // (CVE-2025-31133).
-bool mask(Context& context, const Step& step) noexcept {
+long directory_cover(Context& context, std::int64_t slot) noexcept {
+  if (!context.mask_attached) return context.slot(slot);
+  const long copied = call(__NR_open_tree, context.slot(slot), "",
+                           open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
+  if (copied < 0) context.fail(Call::open_tree, copied);
+  return copied;
+}
+
+long first_file_cover(Context& context) noexcept {
+  const long null = call(__NR_open_tree, AT_FDCWD, "/dev/null",
+                         open_tree_clone | static_cast<unsigned>(O_CLOEXEC));
+  if (null < 0) return context.fail(Call::open_tree, null), null;
+  struct statx info = {};
+  long result = call(__NR_statx, null, "", AT_EMPTY_PATH, STATX_TYPE, &info);
+  // What is written to a masked file must go nowhere: a regular file there would collect it.
+  if (result >= 0 && ((info.stx_mode & 0170000U) != 0020000U || info.stx_rdev_major != 1 ||
+                      info.stx_rdev_minor != 3)) {
+    say(context, "the host's /dev/null is not the character device 1:3");
+    result = -ENODEV;
+  }
+  if (result < 0) return context.fail(Call::fstat, result), result;
+  result = set_attributes(static_cast<int>(null), 0,
+                          MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, 0, -1);
+  if (result < 0) return context.fail(Call::mount_setattr, result), result;
+  return context.null_cover = static_cast<int>(null);
+}
+
+/// A copy of /dev/null that is not attached yet; the same one until it is.
+long file_cover(Context& context) noexcept {
+  if (context.spare_cover >= 0) return context.spare_cover;
+  long cover = context.null_cover;
+  if (cover < 0) {
+    cover = first_file_cover(context);
+  } else {
+    cover = call(__NR_open_tree, cover, "",
+                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
+    if (cover < 0) context.fail(Call::open_tree, cover);
+  }
+  if (cover >= 0) context.spare_cover = static_cast<int>(cover);
+  return cover;
+}
+
+/// The mount that a protected path is known to be below, unless a mount went through a link of the
+/// image since: what it covers is known only by walking.
+int known_mount(const Context& context, std::int64_t slot) noexcept {
+  return context.links_followed ? -1 : context.slot(slot);
+}
+
+bool mask_walked(Context& context, const Step& step) noexcept {
   const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
                               RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (target == -ENOENT) return true;  // the only reason to leave one out (SEC-24)
@@ -277,40 +356,58 @@ bool mask(Context& context, const Step& step) noexcept {
   struct statx info = {};
   long result = call(__NR_statx, target, "", AT_EMPTY_PATH, STATX_TYPE, &info);
   if (result < 0) return context.fail(Call::fstat, result);
-  constexpr unsigned format = 0170000, directory = 0040000;
-  long cover;
-  if ((info.stx_mode & format) == directory) {
-    cover = context.slot(step.n[1]);
-    if (context.mask_attached) {
-      cover = call(__NR_open_tree, cover, "",
-                   open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
-      if (cover < 0) return context.fail(Call::open_tree, cover);
-    }
-    context.mask_attached = true;
-  } else {
-    cover = call(__NR_open_tree, AT_FDCWD, "/dev/null",
-                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC));
-    if (cover < 0) return context.fail(Call::open_tree, cover);
-    result = set_attributes(static_cast<int>(cover), 0,
-                            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, 0, -1);
-    if (result < 0) return context.fail(Call::mount_setattr, result);
-  }
+  const bool directory = (info.stx_mode & 0170000U) == 0040000U;
+  const long cover = directory ? directory_cover(context, step.n[1]) : file_cover(context);
+  if (cover < 0) return false;
   result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
-  return result < 0 ? context.fail(Call::move_mount, result) : true;
+  if (result < 0) return context.fail(Call::move_mount, result);
+  if (directory)
+    context.mask_attached = true;
+  else
+    context.spare_cover = -1;
+  return true;
+}
+
+bool mask(Context& context, const Step& step) noexcept {
+  const int base = known_mount(context, step.n[2]);
+  if (base < 0) return mask_walked(context, step);
+  const long cover = file_cover(context);
+  if (cover < 0) return false;
+  const char* path = context.text(step.s[1]);
+  const long result = call(__NR_move_mount, cover, "", base, path, MOVE_MOUNT_F_EMPTY_PATH);
+  if (result == -ENOENT) return true;
+  if (result == 0) {
+    context.spare_cover = -1;
+    return true;
+  }
+  if (result != -EINVAL) return context.fail(Call::move_mount, result);
+  const long directory = directory_cover(context, step.n[1]);  // as the path is one
+  if (directory < 0) return false;
+  const long covered = call(__NR_move_mount, directory, "", base, path, MOVE_MOUNT_F_EMPTY_PATH);
+  if (covered < 0) return context.fail(Call::move_mount, covered);
+  context.mask_attached = true;
+  return true;
 }
 
 bool readonly_path(Context& context, const Step& step) noexcept {
-  const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
-                              RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-  if (target == -ENOENT) return true;
-  if (target < 0) return context.fail(Call::openat2, target);
-  const long cover =
-      call(__NR_open_tree, target, "",
-           open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH | AT_RECURSIVE);
+  constexpr unsigned copy_flags =
+      open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH | AT_RECURSIVE;
+  const int base = known_mount(context, step.n[1]);
+  int target = base;
+  const char* path = base < 0 ? "" : context.text(step.s[1]);
+  if (base < 0) {
+    const long found = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
+                               RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    if (found == -ENOENT) return true;
+    if (found < 0) return context.fail(Call::openat2, found);
+    target = static_cast<int>(found);
+  }
+  const long cover = call(__NR_open_tree, target, path, copy_flags | AT_SYMLINK_NOFOLLOW);
+  if (cover == -ENOENT) return true;
   if (cover < 0) return context.fail(Call::open_tree, cover);
   long result = set_attributes(static_cast<int>(cover), AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0, 0, -1);
   if (result < 0) return context.fail(Call::mount_setattr, result);
-  result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
+  result = call(__NR_move_mount, cover, "", target, path, move_both_empty);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 
@@ -357,6 +454,8 @@ bool mount_operation(Context& context, const Step& step) noexcept {
       return mask(context, step);
     case Op::readonly_path:
       return readonly_path(context, step);
+    case Op::user_namespace:
+      return user_namespace(context, step);
     case Op::open_file:
       return open_file(context, step);
     default:

@@ -180,6 +180,7 @@ void send_timings(const Context& context) noexcept {
 
 bool execute(Context& context, const Step& step) noexcept {
   if (context.timings != nullptr) send_timings(context);
+  context.linger = true;
   return context.fail(Call::execve, try_candidates(context.list(step.s[0]), context.list(step.s[1]),
                                                    context.list(step.s[2])));
 }
@@ -249,6 +250,7 @@ bool protocol_operation(Context& context, const Step& step) noexcept {
       return listen_start(context, step);
     case Op::check_executable: {
       const long result = try_candidates(context.list(step.s[0]), nullptr, nullptr);
+      context.linger = result < 0;
       return result < 0 ? context.fail(Call::execve, result) : true;
     }
     case Op::close_fds:

@@ -76,7 +76,11 @@ long receive_fds(int channel, int at) noexcept {
   Message message = {};
   message.kind = MessageKind::failure;
   message.failure = context.failure;
-  send_message(context.channel, message, sizeof message, -1);
+  const long sent = send_message(context.channel, message, sizeof message, -1);
+  // A filter may refuse or kill this; then there is less to say about the failure. The parent ends
+  // us, or its end of the channel does.
+  char byte;
+  if (sent == 0 && context.linger) call(__NR_read, context.channel, &byte, 1);
   end(125);
 }
 

@@ -48,11 +48,14 @@ def test_01_binary_cannot_be_overwritten(lab):
             for words in (("/proc/self/exe",), ("/shebang",), ("/probe", "sleep", "0.02")):
                 lab.exec(name, *words)
     before = harness.digest(lab.binary)
-    name = lab.start(lab.config("racer", "3"), root)
-    lab.wait_log(name, "up")
-    attack(name)
-    lab.wait_log(name, "{", 15)
-    result = json.loads(lab.log(name).splitlines()[-1])
+    for _ in range(4):  # on a busy machine the racer may never run beside an exec
+        name = lab.start(lab.config("racer", "3"), root)
+        lab.wait_log(name, "up")
+        attack(name)
+        lab.wait_log(name, "{", 15)
+        result = json.loads(lab.log(name).splitlines()[-1])
+        if result["handles"] > 0:
+            break
     check(result["handles"] > 0, "the attacker never saw a process of minirun: nothing was tested")
     check(result["writes"] == 0, f"wrote into a program: {result}")
     check(result["unsealed"] == 0 and result["foreign"] == 0, f"not a sealed memory file: {result}")
