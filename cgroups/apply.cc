@@ -316,6 +316,7 @@ Status Cgroup::remove() {
   const std::string leaf = path_.substr(1);
   const bool own_leaf = !made_.empty() && made_.back() == leaf;
   if (own_leaf) {
+    leaf_.reset();  // whoever ran out of descriptors needs one for the next call
     made_.pop_back();
     const std::size_t slash = leaf.rfind('/');
     const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);

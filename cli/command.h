@@ -37,6 +37,8 @@ struct CommandRow {
 
 // One per file.
 std::unique_ptr<Command> make_run();
+std::unique_ptr<Command> make_create();
+std::unique_ptr<Command> make_start();
 std::unique_ptr<Command> make_exec();
 std::unique_ptr<Command> make_list();
 std::unique_ptr<Command> make_state();

@@ -46,19 +46,20 @@ class Delete : public Command {
   }
 
   int run(const GlobalOptions& options, Output& output) override {
-    return report(remove(options), output);
+    return report(remove(options, output), output);
   }
 
  private:
-  Status remove(const GlobalOptions& options) const {
+  Status remove(const GlobalOptions& options, Output& output) const {
+    const Warn warn = [&output](const Error& error) { output.warning(sentence(error)); };
     if (regex_)
       return for_each_match(options, id_, [&](const Ground& ground, const std::string& id) {
-        return delete_container(ground.root, id, force_, ground.facts);
+        return delete_container(ground.root, id, force_, ground.facts, warn);
       });
     Result<Ground> ground = prepare(options, id_);
     if (!ground && force_ && ground.error().detail == "container does not exist") return {};
     if (!ground) return std::unexpected(ground.error());
-    return delete_container(ground->root, id_, force_, ground->facts);
+    return delete_container(ground->root, id_, force_, ground->facts, warn);
   }
 
   std::string id_;

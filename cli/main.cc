@@ -23,6 +23,8 @@ namespace minirun::cli {
 std::span<const CommandRow> commands() {
   static constexpr std::array rows = {
       CommandRow{"run", "run a container from a spec and say what its limits did", make_run, 125},
+      CommandRow{"create", "create a container; it waits for `start`", make_create},
+      CommandRow{"start", "run the program of a created container", make_start},
       CommandRow{"exec", "run a further process in a container", make_exec, 255, true},
       CommandRow{"explain", "say what every limit of a pod, spec or container becomes, and why",
                  make_explain, 125},

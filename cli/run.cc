@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/launch_flags.h"
 #include "cli/load.h"
 #include "cli/plan_text.h"
 #include "cli/run_pod.h"
@@ -28,14 +29,6 @@ constexpr int failed = 125, not_executable = 126, not_found = 127;
 bool exists(const std::string& path) {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0;
-}
-
-std::string absolute(const std::string& path) {
-  if (path.starts_with('/')) return path;
-  char* here = ::get_current_dir_name();
-  std::string joined = here != nullptr ? here : "";
-  ::free(here);  // NOLINT: from get_current_dir_name(3)
-  return joined + "/" + path;
 }
 
 /// `name` with six hexadecimal digits that the kernel gave this process at random.
@@ -54,7 +47,6 @@ class Run : public Command {
         "OCI config.json, bundle directory, minirun's short form, Pod manifest, or - for "
         "standard input");
     app.add_option("COMMAND", words_, "after --: replaces the command of the spec");
-    app.add_option("-b,--bundle", bundle_, "bundle directory; SPEC is then the id, as in runc");
     app.add_option("--id", id_, "name of the container (default: the spec's name and a number)");
     app.add_flag("--dry-run", dry_run_, "print the plan and change nothing");
     app.add_option("--report", report_, "write the result as JSON to this file");
@@ -66,10 +58,7 @@ class Run : public Command {
     app.add_flag("--summary,!--no-summary", summary_,
                  "say what the limits did (default when standard error is a terminal)");
     app.add_flag("--timing", timing_, "print the time of each step");
-    app.add_option("--pid-file", pid_file_, "write the pid of the first process here");
-    app.add_flag("--no-new-keyring", no_new_keyring_, "stay in the caller's session keyring");
-    app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
-        ->check(CLI::Range(0, 1000));
+    flags_.declare(app);
     app.add_option("--image", pod_.images, "NAME=DIR: of a Pod's image or container, the root")
         ->allow_extra_args(false);
     app.add_option("--node", pod_.node, "of Pods: what the node is like (default: this machine)");
@@ -81,10 +70,7 @@ class Run : public Command {
 
   int run(const GlobalOptions& options, Output& output) override {
     PhaseClock clock;
-    choose_spec();
-    Result<LoadedSpec> loaded =
-        load_spec(spec_, {.euid = static_cast<uid_t>(::getauxval(AT_EUID)),
-                          .egid = static_cast<gid_t>(::getauxval(AT_EGID))});
+    Result<LoadedSpec> loaded = load();
     if (!loaded) return fail(output, loaded.error());
     // In an OCI document an unknown property is nobody's business (engines write their own); in
     // ours it is a misspelt word, and what it asked for would be silently missing.
@@ -115,27 +101,27 @@ class Run : public Command {
     }
   }
 
-  /// runc's words are `run -b BUNDLE ID`; ours `run SPEC`. A bare word that is no file, in a
-  /// directory with a config.json, is an id.
-  void choose_spec() {
-    if (!bundle_.empty()) {
+  /// runc's words are `run --bundle BUNDLE ID`, ours `run SPEC`. The positional is an id when a
+  /// bundle or its config.json is named, and when it is a bare word that is no file in a directory
+  /// with a config.json.
+  Result<LoadedSpec> load() {
+    const SpecOptions options{.euid = static_cast<uid_t>(::getauxval(AT_EUID)),
+                              .egid = static_cast<gid_t>(::getauxval(AT_EGID))};
+    const bool is_id = flags_.names_bundle() ||
+                       (!spec_.empty() && spec_ != "-" && spec_.find('/') == std::string::npos &&
+                        !exists(spec_) && exists("config.json"));
+    if (is_id) {
       if (!spec_.empty()) id_ = spec_;
-      spec_ = bundle_;
-    } else if (spec_.empty()) {
-      spec_ = ".";
-    } else if (spec_ != "-" && !exists(spec_) && spec_.find('/') == std::string::npos &&
-               exists("config.json")) {
-      id_ = spec_;
-      spec_ = ".";
+      return flags_.load(options);
     }
+    return load_spec(spec_.empty() ? "." : spec_, options);
   }
 
   int run_pod(const GlobalOptions& options, const LoadedSpec& loaded, Output& output) {
     for (const auto& [given, name] :
          {std::pair{!words_.empty(), "a command"}, std::pair{!environment_.empty(), "--env"},
           std::pair{detach_, "--detach"}, std::pair{keep_, "--keep"},
-          std::pair{!id_.empty(), "--id"}, std::pair{!pid_file_.empty(), "--pid-file"},
-          std::pair{preserve_fds_ > 0, "--preserve-fds"}})
+          std::pair{!id_.empty(), "--id"}})
       if (given) {
         output.error(fmt::format("{}: a Pod cannot be run with {}", spec_, name));
         return failed;
@@ -160,20 +146,14 @@ class Run : public Command {
         return plain_error("--timeout", fmt::format("\"{}\" is not a duration like 30s", timeout_));
       loaded.spec.timeout = std::chrono::ceil<std::chrono::milliseconds>(*duration);
     }
-    if (detach_ && loaded.spec.process && loaded.spec.process->terminal)
-      return plain_error("process.terminal", "a detached container has nobody at its terminal");
+    TRY(flags_.check(loaded.spec, detach_));
     if (detach_ && loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it with --detach");
     return {};
   }
 
-  Record make_record(const LoadedSpec& loaded) const {
-    Record record;
-    record.bundle = loaded.base_dir;
-    record.rootfs = loaded.spec.root.kind == Root::Kind::directory ? loaded.spec.root.path : "";
-    record.oci_version = loaded.spec.oci_version;
-    record.format = loaded.format == Format::oci ? "oci" : "short";
-    record.annotations = loaded.spec.annotations;
+  [[nodiscard]] Record record_of(const LoadedSpec& loaded) const {
+    Record record = make_record(loaded);
     record.keep = keep_;
     record.arguments = words_;
     record.environment = environment_;
@@ -191,13 +171,16 @@ class Run : public Command {
     LaunchOptions launch;
     launch.id = id_;
     launch.die_with_parent = !detach_;
-    launch.new_keyring = !no_new_keyring_;
-    launch.preserve_fds = preserve_fds_;
     // Only a run that says what limits did needs every counter.
     launch.account = wants_summary() || !report_.empty();
     const bool layered =
         keep_ && loaded.spec.root.kind == Root::Kind::overlay && loaded.spec.root.upper.empty();
     if (layered && root) launch.layer_directory = root->path() + "/" + id_ + "/layer";
+    Record record = record_of(loaded);
+    if (const Status adapted =
+            flags_.adapt(loaded.spec, record, launch, root ? root->path() : std::string());
+        !adapted)
+      return fail(output, adapted.error());
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, *seccomp ? &**seccomp : nullptr);
     clock.mark("plan");
     const bool bad = output.findings(plan.findings, dry_run_);
@@ -207,12 +190,15 @@ class Run : public Command {
     }
     if (bad) return failed;
     RunRequest request{.spec = loaded.spec,
-                       .record = make_record(loaded),
+                       .record = std::move(record),
                        .document = loaded.text,
                        .root = *root,
                        .timing = timing_,
                        .measure = launch.account,
-                       .timeout = loaded.spec.timeout};
+                       .timeout = loaded.spec.timeout,
+                       .seccomp = *seccomp ? &**seccomp : nullptr,
+                       .handover = flags_.handover(),
+                       .warn = [&output](const Error& error) { output.warning(sentence(error)); }};
     return detach_ ? run_in_background(std::move(request), plan, facts, clock, output)
                    : run_to_the_end(std::move(request), plan, facts, clock, output);
   }
@@ -229,11 +215,6 @@ class Run : public Command {
                         PhaseClock& clock, Output& output) {
     const Result<pid_t> pid = run_detached(std::move(request), plan, facts, clock);
     if (!pid) return fail(output, pid.error());
-    if (!pid_file_.empty())
-      if (const Status written = replace_file(AT_FDCWD, pid_file_, std::to_string(*pid), 0644);
-          !written) {
-        return fail(output, written.error());
-      }
     return print(plan.id + "\n") ? 0 : failed;
   }
 
@@ -250,7 +231,7 @@ class Run : public Command {
     if (wants_summary()) print_error(summary(result, ::isatty(STDERR_FILENO) == 1));
     if (!report_.empty())
       if (const Status written =
-              replace_file(AT_FDCWD, absolute(report_), report_json(result), 0644);
+              replace_file(AT_FDCWD, absolute_from_here(report_), report_json(result), 0644);
           !written) {
         return fail(output, Error(written.error()).in("--report"));
       }
@@ -264,11 +245,11 @@ class Run : public Command {
   }
 
   PodArguments pod_;
-  std::string spec_, bundle_, id_, report_, timeout_, pid_file_;
+  std::string spec_, id_, report_, timeout_;
+  LaunchFlags flags_;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
-       no_new_keyring_ = false, asked_ = false;
-  int preserve_fds_ = 0;
+       asked_ = false;
   CLI::Option* summary_option_ = nullptr;
 };
 

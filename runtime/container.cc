@@ -115,8 +115,12 @@ Status expect_empty(const HostFacts& facts, const std::string& path) {
 
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
-             const HostFacts& facts) {
+             const HostFacts& facts, const Warn& warn) {
   if (!view.record) TRY(dir.check_ours());
+  // Read before the files go; they run after (runtime.md, steps 12 and 13).
+  std::optional<ContainerHooks> hooks;
+  if (view.record && view.record->hooks)
+    hooks.emplace(stored_hooks(dir, *view.record), *view.record, -1, warn);
   TRY(fault_point("remove the cgroup"));
   const std::string cgroup = view.cgroup_path();
   if (!cgroup.empty() && (!view.record || view.record->boot_id == TRY(read_boot_id()))) {
@@ -126,7 +130,9 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
     TRY(remove_cgroup(facts.cgroup, cgroup));
   }
   TRY(fault_point("remove the state"));
-  return dir.remove(root);
+  TRY(dir.remove(root));
+  if (hooks) hooks->after_end();
+  return {};
 }
 
 /// Nobody's any more: a create that did not end, or a foreground run without its minirun, which
@@ -148,9 +154,16 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
   }
   const ContainerView view = view_container(*existing, facts);
   if (!is_left(view)) return dir;
-  TRY(clean(root, *existing, view, facts));
+  TRY(clean(root, *existing, view, facts, {}));
   existing = plain_error(id, "");  // gives the lock back
   return ContainerDir::create(root, id);
+}
+
+/// What of the host the container sees its NOTIFY_SOCKET in.
+Status make_notify(const ContainerDir& dir) {
+  if (::mkdirat(dir.fd(), "notify", 0755) != 0 || ::fchmodat(dir.fd(), "notify", 0755, 0) != 0)
+    return os_error(dir.id() + "/notify");
+  return {};
 }
 
 /// The upper layer of a root that is kept (`run --keep`). Its mode becomes that of the root.
@@ -173,11 +186,14 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.created = timestamp();
   record.cgroup_mount = context.facts.cgroup.mount_point;
   record.cgroup_path = plan.cgroup.path;
+  record.steps = plan.child.size();
+  if (plan.start_socket != Slot::none) record.start_socket = "start.sock";
   TRY(fault_point("record"));
   TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));
   if (record.keep) TRY(make_layer(creation.dir));
+  if (record.notify) TRY(make_notify(creation.dir));
   creation.record = std::move(record);
   if (context.clock != nullptr) context.clock->mark("record");
   Status undone;
@@ -301,8 +317,14 @@ Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
 
 }  // namespace
 
+Status destroy_container(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
+                         const HostFacts& facts, const Warn& warn) {
+  TRY(kill_for_delete(view, facts));
+  return clean(root, dir, view, facts, warn);
+}
+
 Status delete_container(const StateRoot& root, const std::string& id, bool force,
-                        const HostFacts& facts) {
+                        const HostFacts& facts, const Warn& warn) {
   Result<ContainerDir> found = ContainerDir::open(root, id, Lock::none);
   if (!found) {
     if (force && found.error().detail == "container does not exist") return {};
@@ -332,7 +354,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
   const ContainerView now = view_container(*dir, facts);
   if (now.record && view.record && now.record->nonce != view.record->nonce)
     return {};  // the one that we were asked about is gone; this is a new one of the same id
-  return clean(root, *dir, now, facts);
+  return clean(root, *dir, now, facts, warn);
 }
 
 Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) {
@@ -348,7 +370,7 @@ Result<GcResult> collect_garbage(const StateRoot& root, const HostFacts& facts) 
       result.errors.push_back(std::move(killed).error());
       continue;
     }
-    if (Status cleaned = clean(root, *dir, view, facts); !cleaned)
+    if (Status cleaned = clean(root, *dir, view, facts, {}); !cleaned)
       result.errors.push_back(std::move(cleaned).error());
     else
       result.removed.push_back(id);

@@ -10,6 +10,7 @@
 
 #include "base/host_facts.h"
 #include "base/result.h"
+#include "runtime/hooks.h"
 #include "runtime/launch.h"
 #include "runtime/plan.h"
 #include "runtime/state.h"
@@ -77,9 +78,15 @@ struct ContainerView {
                                     bool all, const HostFacts& facts);
 
 /// Removes a container. `force` kills first; without it a live one is an error.
-/// A missing one is an error unless `force`.
+/// A missing one is an error unless `force`. Its poststop hooks run; when they fail, `warn` is
+/// told.
 [[nodiscard]] Status delete_container(const StateRoot& root, const std::string& id, bool force,
-                                      const HostFacts& facts);
+                                      const HostFacts& facts, const Warn& warn = {});
+
+/// Kills and removes a container whose lock we have, and runs its poststop hooks.
+[[nodiscard]] Status destroy_container(const StateRoot& root, ContainerDir& dir,
+                                       const ContainerView& view, const HostFacts& facts,
+                                       const Warn& warn);
 
 /// Removes what crashed commands left: uncommitted creates, foreground runs without their minirun,
 /// containers of an earlier boot. Returns the ids that it removed.

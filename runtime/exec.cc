@@ -85,6 +85,10 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .check_executable = false,
                      .start_socket = Slot::none},
                     steps);
+  if (!request.program.empty()) {
+    std::erase_if(steps, [](const Step& step) { return step.op == Op::home; });
+    steps.back().s[0] = StringList{request.program};
+  }
   return steps;
 }
 

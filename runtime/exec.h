@@ -16,6 +16,9 @@ struct ExecRequest {
   const SeccompProgram* seccomp = nullptr;
   bool detach = false;
   int preserve_fds = 0;
+  /// A hook: this very file is executed, and nothing is added to the environment. Empty: args[0] is
+  /// looked up as for any program.
+  std::string program{};
 };
 
 struct ExecResult {

@@ -23,6 +23,7 @@
 #include "runtime/exec_error.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
+#include "runtime/sockets.h"
 #include "stage/freestanding/interpreter.h"
 
 namespace minirun {
@@ -187,7 +188,7 @@ Status deliver(const Launched& launched, const Fd& listener) {
 }  // namespace
 
 Status await_ready(Launched& launched, Child child, const Conversation& talk) {
-  bool ready = false, forked = false;
+  bool ready = false, forked = false, waits_for_hooks = false;
   // A fork and what goes on after it speak on one channel: their words may come in either order.
   while (!ready || forked != talk.forks) {
     std::optional<StageMessage> packet = TRY(receive(child.channel.get(), talk.signal_fd));
@@ -200,13 +201,9 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
       case wire::MessageKind::ready:
         ready = true;
         break;
-      case wire::MessageKind::hooks: {
-        if (talk.hooks) TRY(talk.hooks(launched.init.pid));
-        const wire::Go go{};
-        if (TEMP_FAILURE_RETRY(::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
-          return os_error("stage", "send");
+      case wire::MessageKind::hooks:
+        waits_for_hooks = true;
         break;
-      }
       case wire::MessageKind::forked:
         if (!talk.forks || forked) return plain_error("stage", "forked where the plan does not");
         TRY(adopt(launched, packet->message.value));
@@ -221,6 +218,14 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
       case wire::MessageKind::timing:
         break;
     }
+    // Only once it is known which process is the container's first.
+    if (waits_for_hooks && forked == talk.forks) {
+      waits_for_hooks = false;
+      if (talk.hooks) TRY(talk.hooks(launched.init.pid));
+      const wire::Go go{};
+      if (TEMP_FAILURE_RETRY(::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
+        return os_error("stage", "send");
+    }
   }
   launched.channel = std::move(child.channel);
   return {};
@@ -230,10 +235,7 @@ class Launcher {
  public:
   Launcher(const LaunchPlan& plan, const LaunchContext& context)
       : plan_(plan), context_(context), slots_(wire::max_slots, -1) {}
-  ~Launcher() {
-    for (std::size_t i = 1; i < slots_.size(); ++i)
-      if (slots_[i] >= 0) ::close(slots_[i]);
-  }
+  ~Launcher() { close_slots(); }
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
 
@@ -268,9 +270,17 @@ class Launcher {
     return std::move(launched_);
   }
 
-  Status undo() { return launched_.end(); }
+  Status undo() {
+    close_slots();  // the way back needs descriptors, too
+    return launched_.end();
+  }
 
  private:
+  void close_slots() {
+    for (std::size_t i = 1; i < slots_.size(); ++i)
+      if (slots_[i] >= 0) ::close(std::exchange(slots_[i], -1));
+  }
+
   void mark(const char* name) {
     if (context_.clock != nullptr) context_.clock->mark(name);
   }
@@ -294,15 +304,12 @@ class Launcher {
     const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0) return os_error("start.sock");
     slots_[static_cast<std::size_t>(plan_.start_socket)] = fd;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = context_.state_directory + "/start.sock";
-    if (path.size() >= sizeof address.sun_path)
-      return os_error(ENAMETOOLONG, path, "the state directory's path is too long for a socket");
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    // Through the directory's descriptor: a path in sockaddr_un ends at 107 bytes.
+    const DirFd directory = TRY(open_directory(context_.state_directory));
+    const sockaddr_un address = socket_address(directory.get(), "start.sock");
     if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         ::listen(fd, 8) != 0)
-      return os_error(path);
+      return os_error(context_.state_directory + "/start.sock");
     return {};
   }
 
@@ -379,20 +386,37 @@ Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context, St
   return launched;
 }
 
-Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {
+namespace {
+
+Status send_word(const Launched& launched) {
   const wire::Go go{launched.ignored_signals};
   if (TEMP_FAILURE_RETRY(::send(launched.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
     return os_error("stage", "send");
-  if (!until_exec) return {};
+  return {};
+}
+
+}  // namespace
+
+Status give_word(Launched& launched, const std::function<Error(const wire::Failure&)>& describe,
+                 int signal_fd) {
+  TRY(send_word(launched));
   for (;;) {
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
     if (!packet) return {};  // close-on-exec: the program runs
     if (packet->message.kind == wire::MessageKind::failure)
-      return std::unexpected(failure_of(child, packet->message.failure, launched.init.pid));
+      return std::unexpected(describe(packet->message.failure));
     if (packet->message.kind == wire::MessageKind::timing)
       launched.step_nanoseconds = std::move(packet->timings);
     if (packet->message.kind == wire::MessageKind::seccomp) TRY(deliver(launched, packet->fd));
   }
+}
+
+Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {
+  if (!until_exec) return send_word(launched);
+  return give_word(
+      launched,
+      [&](const wire::Failure& failure) { return failure_of(child, failure, launched.init.pid); },
+      signal_fd);
 }
 
 }  // namespace minirun

@@ -80,6 +80,10 @@ class Launched {
 /// own failure to start (describe_failure over `plan.child`).
 [[nodiscard]] Status give_word(Launched& launched, const Steps& child, int signal_fd,
                                bool until_exec);
+/// The same for `start`, which has no plan: `describe` makes the sentence. Waits until the exec.
+[[nodiscard]] Status give_word(Launched& launched,
+                               const std::function<Error(const wire::Failure&)>& describe,
+                               int signal_fd);
 
 // ---- parts that exec and start share
 

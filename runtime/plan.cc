@@ -146,7 +146,7 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
   if (input.check_executable)
     steps.push_back({.op = Op::check_executable,
-                     .s = {executable_candidates(input.process)},
+                     .s = {executable_candidates(input.process), input.process.args},
                      .field = "process.args"});
   // From here on it waits: with nothing of the host in /proc/PID/fd.
   steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(input.start_socket)}});
@@ -252,7 +252,6 @@ class Planner {
     auto refuse = [this](bool asked, const char* pointer, const char* what) {
       if (asked) error(pointer, fmt::format("{} not supported by this version of minirun", what));
     };
-    refuse(!spec_.hooks.empty(), "/hooks", "hooks are");
     refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
     refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
     if (seccomp_ != nullptr && seccomp_->notify && spec_.seccomp->listener_path.empty())
@@ -414,10 +413,7 @@ class Planner {
   }
 
   void plan_process(const RootfsPlan& rootfs) {
-    if (!spec_.process) {
-      error("/process", "is needed to start a container");
-      return;
-    }
+    if (!spec_.process) return plan_nothing();
     const Process& process = *spec_.process;
     warn_of_missing_capabilities(process);
     plan_.terminal = process.terminal;
@@ -453,6 +449,25 @@ class Planner {
                        .check_executable = options_.wait_for_start,
                        .start_socket = plan_.start_socket},
                       plan_.child);
+  }
+
+  /// runtime.md: `create` needs no process, `start` does and refuses. So the last step never runs.
+  void plan_nothing() {
+    if (!options_.wait_for_start) {
+      error("/process", "is needed to start a container");
+      return;
+    }
+    plan_.start_socket = slots_.from_parent();
+    Steps& steps = plan_.child;
+    steps.push_back({.op = Op::new_session});
+    steps.push_back({.op = Op::close_fds, .n = {3, number(plan_.start_socket)}});
+    steps.push_back(
+        {.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::ready)}});
+    steps.push_back({.op = Op::death_signal, .n = {0}});
+    steps.push_back({.op = Op::listen_start, .n = {number(plan_.start_socket)}});
+    steps.push_back({.op = Op::execute,
+                     .s = {StringList{""}, StringList{""}, StringList{}},
+                     .field = "process"});
   }
 
   const ContainerSpec& spec_;

@@ -54,16 +54,20 @@ class Waiter {
 
   Result<WaitResult> wait() {
     for (;;) {
-      std::array<pollfd, 5> polls{{{options_.pidfd, POLLIN, 0},
+      std::array<pollfd, 6> polls{{{options_.pidfd, POLLIN, 0},
                                    {options_.signal_fd, POLLIN, 0},
                                    {-1, 0, 0},
                                    {-1, 0, 0},
+                                   {-1, 0, 0},
                                    {-1, 0, 0}}};
+      if (options_.notify != nullptr) polls[5] = {options_.notify->fd(), POLLIN, 0};
       if (options_.terminal != nullptr) add_terminal(polls);
       if (::poll(polls.data(), polls.size(), milliseconds_left()) < 0 && errno != EINTR)
         return os_error("poll");
       if (options_.terminal != nullptr)
         options_.terminal->pump(polls[2].revents, polls[3].revents, polls[4].revents);
+      // A manager that does not listen any more is no reason to end a container.
+      if (polls[5].revents != 0) (void)options_.notify->pump(options_.pid);
       if (polls[1].revents != 0) take_signals();
       if (polls[0].revents != 0) return collect();
       if (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline) {
@@ -75,7 +79,7 @@ class Waiter {
   }
 
  private:
-  void add_terminal(std::array<pollfd, 5>& polls) const {
+  void add_terminal(std::array<pollfd, 6>& polls) const {
     const TerminalProxy& terminal = *options_.terminal;
     if (terminal.input_events() != 0) polls[2] = {STDIN_FILENO, terminal.input_events(), 0};
     if (terminal.output_events() != 0) polls[3] = {STDOUT_FILENO, terminal.output_events(), 0};
@@ -148,6 +152,48 @@ std::vector<LevelCounters> levels_of(const CgroupFacts& facts, const std::string
 
 }  // namespace
 
+namespace {
+
+/// What is around every start: who is handed what, and the hooks. Made before the container and
+/// so undone after it: poststop hooks run when it is gone.
+struct Surroundings {
+  Handover handover;
+  ContainerHooks hooks;
+  std::optional<NotifyProxy> notify{};
+
+  static Result<Surroundings> make(RunRequest& request, const LaunchPlan& plan,
+                                   const SignalFd& signals) {
+    request.record.id = plan.id;
+    request.record.hooks = !request.spec.hooks.empty();
+    request.record.process = request.spec.process.has_value();
+    Handover handover = TRY(Handover::open(std::move(request.handover)));
+    return Result<Surroundings>(std::in_place, std::move(handover), request.spec.hooks,
+                                request.record, signals.get(), request.warn);
+  }
+  Surroundings(Handover given, const Hooks& list, const Record& record, int signal_fd, Warn warn)
+      : handover(std::move(given)), hooks(list, record, signal_fd, std::move(warn)) {}
+  Surroundings(Surroundings&&) = default;
+
+  LaunchContext context(const RunRequest& request, const LaunchPlan& plan, const HostFacts& facts,
+                        const SignalFd& signals, PhaseClock& clock) {
+    return {.facts = facts,
+            .state_directory = request.root.path() + "/" + plan.id,
+            .signal_fd = signals.get(),
+            .timing = request.timing,
+            .clock = &clock,
+            .hooks = [this](pid_t pid) { return hooks.before_pivot(pid); }};
+  }
+
+  /// Right before the word, when the container is committed.
+  Status begin(const Creation& creation, const RunRequest& request, const HostFacts& facts) {
+    if (const auto manager = callers_notify_socket(); manager && creation.record.notify)
+      notify.emplace(TRY(NotifyProxy::open(creation.dir.fd(), *manager)));
+    return hooks.before_program(creation.dir, request.spec, request.seccomp, facts);
+  }
+};
+
+}  // namespace
+
 void serve_listener(Launched& launched, const ContainerSpec& spec, const Record& record) {
   if (!spec.seccomp || spec.seccomp->listener_path.empty()) return;
   launched.on_listener = [&launched, &spec, &record](int listener) {
@@ -170,12 +216,8 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   if ((plan.clone_flags & static_cast<std::uint64_t>(CLONE_NEWPID)) == 0)
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   request.record.foreground = true;
-  const LaunchContext context{.facts = facts,
-                              .state_directory = request.root.path() + "/" + plan.id,
-                              .signal_fd = signals.get(),
-                              .timing = request.timing,
-                              .clock = &clock,
-                              .hooks = {}};
+  Surroundings around = TRY(Surroundings::make(request, plan, signals));
+  const LaunchContext context = around.context(request, plan, facts, signals, clock);
   RunResult result;
   result.id = plan.id;
   result.name = request.spec.name;
@@ -184,6 +226,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
   Launched& launched = *creation.launched;
+  TRY(around.handover.give(launched));
   serve_listener(launched, request.spec, creation.record);
   TRY(fault_point("share the lock"));
   TRY(creation.dir.share_lock());
@@ -195,7 +238,9 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   if (launched.console) terminal.emplace(TRY(TerminalProxy::start(std::move(launched.console))));
   result.started = timestamp();
   const auto start = std::chrono::steady_clock::now();
+  TRY(around.begin(creation, request, facts));
   TRY(give_word(launched, plan.child, signals.get(), true));
+  TRY(around.hooks.after_program(launched.init.pid));
   TRY(fault_point("wait for the program"));
   clock.mark("exec");
   if (step_times != nullptr) *step_times = launched.step_nanoseconds;
@@ -204,7 +249,8 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
                    .pidfd = launched.pidfd.get(),
                    .terminal = terminal ? &*terminal : nullptr,
                    .deadline = {},
-                   .cgroup = &launched.cgroup->fd()};
+                   .cgroup = &launched.cgroup->fd(),
+                   .notify = around.notify ? &*around.notify : nullptr};
   if (request.timeout) wait.deadline = start + *request.timeout;
   const WaitResult ended = TRY(wait_for(wait));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -227,10 +273,13 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   TRY(fault_point("remove the cgroup"));
   TRY(creation.end());
   TRY(fault_point("remove the state"));
-  if (keep)
+  around.handover.keep();
+  if (keep) {
     creation.keep();
-  else
+    around.hooks.keep();
+  } else {
     TRY(creation.undo());
+  }
   clock.mark("remove");
   result.phases = clock.phases();
   return result;
@@ -239,19 +288,29 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
 Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                            PhaseClock& clock) {
   const SignalFd signals = TRY(SignalFd::open());
-  const LaunchContext context{.facts = facts,
-                              .state_directory = request.root.path() + "/" + plan.id,
-                              .signal_fd = signals.get(),
-                              .timing = request.timing,
-                              .clock = &clock,
-                              .hooks = {}};
+  Surroundings around = TRY(Surroundings::make(request, plan, signals));
+  const LaunchContext context = around.context(request, plan, facts, signals, clock);
   Creation creation = TRY(
       create_container(request.root, std::move(request.record), request.document, plan, context));
-  serve_listener(*creation.launched, request.spec, creation.record);
-  TRY(give_word(*creation.launched, plan.child, signals.get(), true));
+  Launched& launched = *creation.launched;
+  serve_listener(launched, request.spec, creation.record);
+  TRY(around.handover.give(launched));
+  const bool waits = plan.start_socket != Slot::none;
+  if (!waits) TRY(around.begin(creation, request, facts));
+  // Until its end of file: the child takes its death signal off before it waits or executes.
+  TRY(give_word(launched, plan.child, signals.get(), true));
+  if (!waits) TRY(around.hooks.after_program(launched.init.pid));
   TRY(fault_point("let it go"));
-  const pid_t pid = creation.launched->init.pid;
+  const pid_t pid = launched.init.pid;
+  PidFd pidfd = std::move(launched.pidfd);
   creation.keep();
+  around.handover.keep();
+  around.hooks.keep();
+  if (waits || !around.notify) return pid;
+  {
+    const ContainerDir given_back = std::move(creation.dir);
+  }  // others may work on it by now
+  TRY(around.notify->wait_ready(pid, pidfd.get(), signals.get()));
   return pid;
 }
 

@@ -10,6 +10,9 @@
 #include "base/host_facts.h"
 #include "base/result.h"
 #include "runtime/container.h"
+#include "runtime/handover.h"
+#include "runtime/hooks.h"
+#include "runtime/notify.h"
 #include "runtime/plan.h"
 #include "runtime/report.h"
 #include "runtime/state.h"
@@ -26,6 +29,9 @@ struct RunRequest {
   bool timing = false;
   bool measure = false;  ///< read the counters at the end: somebody asks for them
   std::optional<std::chrono::milliseconds> timeout;
+  const SeccompProgram* seccomp = nullptr;  ///< compiled, for startContainer hooks
+  HandoverPaths handover{};
+  Warn warn{};  ///< told what does not stop the command
 };
 
 /// Blocks and collects the signals of a foreground command; the destructor restores the mask.
@@ -51,7 +57,8 @@ void serve_listener(Launched& launched, const ContainerSpec& spec, const Record&
                                                const HostFacts& facts, PhaseClock& clock,
                                                std::vector<std::uint32_t>* step_times);
 
-/// Starts it and returns when its program runs. `pid` of init.
+/// Starts it and returns when its program runs, or, when the plan has a start socket, as soon as it
+/// waits there (`create`). The pid of init, which is a child of this process.
 [[nodiscard]] Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan,
                                          const HostFacts& facts, PhaseClock& clock);
 
@@ -63,6 +70,7 @@ struct WaitOptions {
   TerminalProxy* terminal = nullptr;
   std::optional<std::chrono::steady_clock::time_point> deadline;
   const CgroupFd* cgroup = nullptr;  ///< killed at the deadline, or on the third interrupt
+  NotifyProxy* notify = nullptr;     ///< passed on while we wait
 };
 struct WaitResult {
   std::optional<int> exit_code, signal;

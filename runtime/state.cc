@@ -77,6 +77,10 @@ std::string to_json(const Record& record) {
                  {"startSocket", record.start_socket},
                  {"foreground", record.foreground},
                  {"keep", record.keep},
+                 {"hooks", record.hooks},
+                 {"notify", record.notify},
+                 {"process", record.process},
+                 {"steps", record.steps},
                  {"annotations", record.annotations},
                  {"arguments", record.arguments},
                  {"environment", record.environment}};
@@ -103,6 +107,11 @@ Result<Record> parse_record(std::string_view text) {
   record.start_socket = string_of(object, "startSocket");
   record.foreground = bool_of(object, "foreground");
   record.keep = bool_of(object, "keep");
+  record.hooks = bool_of(object, "hooks");
+  record.notify = bool_of(object, "notify");
+  record.process = bool_of(object, "process");
+  if (const auto it = object.find("steps"); it != object.end() && it->is_number_unsigned())
+    record.steps = it->get<std::uint64_t>();
   record.arguments = strings_of(object, "arguments");
   record.environment = strings_of(object, "environment");
   if (const auto it = object.find("annotations"); it != object.end() && it->is_object())
@@ -309,7 +318,8 @@ Status ContainerDir::check_ours() const {
       record = record || name == "record.json";
       others = others || name == "config.json" || name == "init.json";
       if (name != "record.json" && name != "config.json" && name != "init.json" &&
-          name != "start.sock" && name != "layer" && !name.starts_with(".init.json."))
+          name != "start.sock" && name != "notify" && name != "layer" &&
+          !name.starts_with(".init.json."))
         foreign = name;
     }
   }
@@ -323,6 +333,8 @@ Status ContainerDir::check_ours() const {
 Status ContainerDir::remove(const StateRoot& root) {
   // The usual files by name: reading the directory first takes twice as many system calls.
   for (const char* name : {"init.json", "config.json", "record.json"}) ::unlinkat(fd(), name, 0);
+  if (::unlinkat(root.fd(), id_.c_str(), AT_REMOVEDIR) == 0) return {};
+  ::unlinkat(fd(), "start.sock", 0);  // without a descriptor: there may be none left
   if (::unlinkat(root.fd(), id_.c_str(), AT_REMOVEDIR) == 0) return {};
   return remove_tree(root.fd(), id_);
 }

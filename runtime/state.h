@@ -34,6 +34,10 @@ struct Record {
   std::string start_socket;  ///< empty: the container was started by `run`
   bool foreground = false;   ///< it dies with its `minirun run`; `gc` may remove the rest
   bool keep = false;         ///< `run --keep`: not removed at the end
+  bool hooks = false;        ///< config.json has hooks: read again where they are due
+  bool notify = false;       ///< has a directory for a NOTIFY_SOCKET
+  bool process = true;       ///< config.json has what `start` needs
+  std::uint64_t steps = 0;   ///< of the child's plan; with it `start` names the one that failed
   std::map<std::string, std::string> annotations;
   std::vector<std::string> arguments;    ///< `run SPEC -- COMMAND`: replaces the document's
   std::vector<std::string> environment;  ///< `run --env`: added to the document's

@@ -124,10 +124,9 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
   if (step.op == Op::execute || step.op == Op::check_executable) {
     // Engines look for these words (docker: 127 and 126).
     const StringList& candidates = step.list(0);
-    const std::string program = step.op == Op::execute && !step.list(1).empty()
-                                    ? step.list(1).front()
-                                : candidates.empty() ? ""
-                                                     : candidates.front();
+    const std::string program = !step.list(1).empty() ? step.list(1).front()
+                                : candidates.empty()  ? ""
+                                                      : candidates.front();
     error.object = step.field;
     const bool searched = candidates.size() > 1;
     error.detail = fmt::format(

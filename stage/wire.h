@@ -80,7 +80,7 @@ enum class Op : std::uint16_t {
   // ---- protocol
   barrier,           // n0 Message to send; waits for the parent's byte
   listen_start,      // n0 slot of a listening socket: wait for `start`
-  check_executable,  // s0 list of candidates: fails as exec would
+  check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
   close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
   reset_signals,
   execute,  // s0 list of candidates, s1 argv, s2 envp

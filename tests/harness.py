@@ -316,7 +316,7 @@ def body(name, alone):
         return "skip", str(reason)
     except Failure as why:
         traceback.print_exc()
-        return "FAIL", str(why)
+        return "FAIL", str(why)[:2000]  # the pipe to our parent takes 64 KiB
     except Exception as error:  # a test that is wrong must not end the others
         traceback.print_exc()
         return "FAIL", f"{type(error).__name__}: {error}"

@@ -57,6 +57,18 @@ def delete_loop(plan, world_, report):
                 prepare=lambda: good(minirun(*plan.words()), "run -d"))
 
 
+def start_loop(plan, world_, report):
+    """A start that is killed leaves a container that waits, runs or has stopped, and can be deleted."""
+    def judged(_index):
+        entry = listed(world.ID)
+        if entry is not None and entry["status"] not in ("created", "running", "stopped"):
+            raise Failure(f"the container is now {entry}")
+        good(minirun("delete", "-f", world.ID), "delete -f")
+        world_.expect_nothing("after delete -f")
+    return loop(report, ["start", world.ID], judged,
+                prepare=lambda: good(minirun(*plan.words()), "create"))
+
+
 def gc_loop(plan, world_, report):
     """gc killed while it removes a crashed foreground run."""
     def crashed():
@@ -111,6 +123,8 @@ def make_tests(found, full):
     detached, asleep = found["detached"], found["sleep"]
     tests = {"kill-run": run_loop(found["short"]), "kill-run-sleep": run_loop(asleep, QUIET),
              "kill-run-detached": run_loop(detached),
+             "kill-create": run_loop(found["create"]),
+             "kill-start": lambda w, r: start_loop(found["create"], w, r),
              "kill-delete": lambda w, r: delete_loop(detached, w, r),
              "kill-gc": lambda w, r: gc_loop(asleep, w, r),
              "kill-kill": guest_loop(detached, ["kill", world.ID, "WINCH"]),

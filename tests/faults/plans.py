@@ -10,14 +10,22 @@ ROOTFS = world.WORK + "/rootfs"
 
 
 class Plan:
-    def __init__(self, name, spec, *options, terminal=False):
+    def __init__(self, name, spec, *options, terminal=False, create=False):
         self.name, self.spec, self.options, self.terminal = name, spec, list(options), terminal
+        self.create = create  # `minirun create` of the bundle `spec`, which then needs a `start`
 
     @property
     def detached(self):
-        return "-d" in self.options
+        return "-d" in self.options or self.create
+
+    @property
+    def failure(self):
+        """The exit status of minirun's own failure."""
+        return 1 if self.create else 125
 
     def words(self, container=None):
+        if self.create:
+            return ["create", "--bundle", self.spec, *self.options, container or world.ID]
         return ["run", "--id", container or world.ID, *self.options, self.spec]
 
 
@@ -88,6 +96,18 @@ def console(spec):
     spec["process"]["terminal"] = True
 
 
+def hooks(spec):
+    """All six kinds; startContainer needs a program of the container."""
+    sleeps(spec)
+    kinds = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    spec["hooks"] = {kind: [{"path": "/bin/true"}] for kind in kinds}
+
+
+def short_hooks(spec):
+    hooks(spec)
+    spec["process"]["args"] = ["/bin/true"]
+
+
 USERNS = {"command": ["true"], "userns": {"uid": ["0:100000:65536"], "gid": ["0:100000:65536"]}}
 LIMITS = {"command": ["true"],
           "resources": {"limits": {"cpu": "500m", "memory": "64Mi", "pids": 50}}}
@@ -115,5 +135,7 @@ def make_all():
              Plan("terminal", bundle("terminal", console), terminal=True),
              Plan("many", bundle("many", many)), Plan("fork", bundle("fork", clock)),
              Plan("limits", write("limits", LIMITS)),
-             Plan("detached", asleep, "-d"), Plan("sleep", asleep)]
+             Plan("detached", asleep, "-d"), Plan("sleep", asleep),
+             Plan("hooks", bundle("hooks", short_hooks)),
+             Plan("create", bundle("create", hooks), create=True)]
     return {plan.name: plan for plan in plans}
