@@ -53,5 +53,6 @@ std::unique_ptr<Command> make_explain();
 std::unique_ptr<Command> make_stats();
 std::unique_ptr<Command> make_top();
 std::unique_ptr<Command> make_resize();
+std::unique_ptr<Command> make_probe();
 
 }  // namespace minirun::cli

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "rootfs/plan.h"
+#include "runtime/delegate.h"
 #include "runtime/plan_attributes.h"
 
 namespace minirun {
@@ -149,7 +150,8 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
                      .s = {executable_candidates(input.process), input.process.args},
                      .field = "process.args"});
   // From here on it waits: with nothing of the host in /proc/PID/fd.
-  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(input.start_socket)}});
+  const Slot kept = input.program != Slot::none ? input.program : input.start_socket;
+  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept)}});
   if (input.fork_late) {
     steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -203,6 +205,7 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
     if (input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
   }
   steps.push_back({.op = Op::execute,
+                   .n = {input.program != Slot::none ? number(input.program) : 0},
                    .s = {executable_candidates(process), process.args, process.env},
                    .field = "process.args"});
 }
@@ -217,7 +220,7 @@ class Planner {
 
   LaunchPlan make() && {
     plan_.id = options_.id;
-    refuse_unsupported();
+    plan_rest();
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -247,13 +250,12 @@ class Planner {
     to.insert(to.end(), from.begin(), from.end());
   }
 
-  /// What the model holds and no step carries out yet: never left out in silence.
-  void refuse_unsupported() {
-    auto refuse = [this](bool asked, const char* pointer, const char* what) {
-      if (asked) error(pointer, fmt::format("{} not supported by this version of minirun", what));
-    };
-    refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
-    refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
+  /// What the parent does beside steps, and what cannot be had here: never left out in silence.
+  void plan_rest() {
+    plan_.net_devices = spec_.net_devices;
+    plan_.cgroup_owner = cgroup_owner(spec_);
+    if (spec_.intel_rdt)
+      plan_.rdt = plan_rdt(*spec_.intel_rdt, options_.id, facts_.rdt, plan_.findings);
     if (seccomp_ != nullptr && seccomp_->notify && spec_.seccomp->listener_path.empty())
       error("/linux/seccomp/listenerPath", "missing, expected a socket: SCMP_ACT_NOTIFY needs it");
     if (spec_.process) append_findings(check_labels(*spec_.process, facts_));
@@ -302,27 +304,37 @@ class Planner {
     const Namespace* user = spec_.find_namespace(NamespaceType::user);
     const bool joins_user = user != nullptr && !user->path.empty();
     std::uint64_t fresh = 0;
-    auto join = [this](const Namespace& ns) {
+    auto join = [&](const Namespace& ns) {
       const Slot slot = slots_.from_parent();
       plan_.parent.push_back({.op = Op::open_file,
                               .n = {number(slot), O_RDONLY},
                               .s = {ns.path, changed_by_us(ns.type)},
                               .field = "linux.namespaces"});
+      if (user != nullptr && !joins_user) {
+        plan_.joined_for_clone.push_back({slot, static_cast<int>(clone_flag(ns.type))});
+        return;
+      }
       joins_.push_back({.op = Op::set_namespace,
                         .n = {number(slot), as_int(clone_flag(ns.type))},
                         .field = "linux.namespaces"});
       if (ns.type == NamespaceType::pid) plan_.forks = true;
     };
-    if (joins_user) {
+    // Root may join any other namespace, but after it joined a user namespace only those of that
+    // one; anybody else may join only those that it owns, so the user namespace first.
+    auto join_user = [&] {
+      if (!joins_user) return;
       join(*user);
       joins_.push_back({.op = Op::become_root, .field = "linux.namespaces"});
-    }
+    };
+    const bool user_last = facts_.euid == 0;
+    if (!user_last) join_user();
     for (const Namespace& ns : spec_.namespaces) {
       if (ns.path.empty())
         fresh |= clone_flag(ns.type);
       else if (ns.type != NamespaceType::user)
         join(ns);
     }
+    if (user_last) join_user();
     if (!spec_.time_offsets.empty()) plan_time_offsets(fresh);
     if (joins_user) {
       if (fresh != 0)
@@ -429,6 +441,14 @@ class Planner {
     const bool userns = spec_.find_namespace(NamespaceType::user) != nullptr;
     if (userns) plan_.rlimits = process.rlimits;
     if (options_.wait_for_start) plan_.start_socket = slots_.from_parent();
+    Slot program = Slot::none;
+    if (options_.program_fd >= 0) {
+      program = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::open_file,
+                              .n = {number(program), O_RDONLY},
+                              .s = {fmt::format("/proc/self/fd/{}", options_.program_fd)},
+                              .field = "process.args"});
+    }
     Slot proc = Slot::none;
     if (has_labels(process)) {
       proc = slots_.from_parent();
@@ -447,7 +467,8 @@ class Planner {
                        .die_with_parent = options_.die_with_parent,
                        .preserve_fds = options_.preserve_fds,
                        .check_executable = options_.wait_for_start,
-                       .start_socket = plan_.start_socket},
+                       .start_socket = plan_.start_socket,
+                       .program = program},
                       plan_.child);
   }
 

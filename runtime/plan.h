@@ -3,7 +3,10 @@
 // Must not: make a system call.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +14,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "runtime/rdt.h"
 #include "runtime/state.h"
 #include "security/seccomp.h"
 #include "spec/model.h"
@@ -29,20 +33,35 @@ struct LaunchOptions {
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
+  /// A program that minirun brings, executed in place of the first of process.args: an open
+  /// descriptor of ours. -1: there is none. Not together with `wait_for_start`.
+  int program_fd = -1;
+};
+
+/// A namespace that the parent is in while it clones.
+struct JoinForClone {
+  Slot slot = Slot::none;
+  int flag = 0;  ///< CLONE_NEW*
 };
 
 struct LaunchPlan {
   std::string id;
   CgroupPlan cgroup;
   std::uint64_t clone_flags = 0;  ///< CLONE_NEW* of the clone itself
-  bool write_id_maps = false;     ///< the child waits until they are written
+  /// Joined by the parent and left again: a child in a new user namespace has no right to join one
+  /// that belongs to another.
+  std::vector<JoinForClone> joined_for_clone;
+  bool write_id_maps = false;  ///< the child waits until they are written
   std::vector<IdMapping> uid_mappings, gid_mappings;
   std::optional<int> oom_score_adj;  ///< written by the parent, who may have more rights
   std::vector<Rlimit> rlimits;       ///< set by the parent (user namespaces only)
   Steps parent;                      ///< fills the slots 1 .. passed-1
   Steps child;
   int passed = 1;
-  Slot start_socket = Slot::none;  ///< the parent puts the listening socket there
+  Slot start_socket = Slot::none;                  ///< the parent puts the listening socket there
+  std::map<std::string, std::string> net_devices;  ///< moved by the parent before the word
+  std::optional<uid_t> cgroup_owner;               ///< on the host, see delegate.h
+  std::optional<RdtPlan> rdt;
   bool terminal = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;
@@ -70,6 +89,7 @@ struct ProcessSteps {
   bool fork_late = false;
   bool check_executable = false;  ///< report a missing program before the word of the parent
   Slot start_socket = Slot::none;
+  Slot program = Slot::none;  ///< see LaunchOptions::program_fd
 };
 void add_process_steps(const ProcessSteps& input, Steps& steps);
 
