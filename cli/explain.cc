@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,9 +45,7 @@ class Explain : public Command {
       if (target_.find('/') == std::string::npos) return container(options, output);
       return fail(output, os_error(target_).error());
     }
-    Result<LoadedSpec> loaded =
-        load_spec(target_, {.euid = static_cast<uid_t>(::getauxval(AT_EUID)),
-                            .egid = static_cast<gid_t>(::getauxval(AT_EGID))});
+    Result<LoadedSpec> loaded = load_spec(target_, caller_options());
     if (!loaded) return fail(output, loaded.error());
     if (loaded->format == Format::pod) return pods(loaded->text, output);
     if (output.findings(loaded->findings, true)) return failed;
