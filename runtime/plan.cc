@@ -265,6 +265,10 @@ class Planner {
 
   /// What the parent does beside steps, and what cannot be had here: never left out in silence.
   void plan_rest() {
+    const Network::Mode mode = spec_.network.mode;
+    if (!options_.plans_network && mode != Network::Mode::unspecified &&
+        mode != Network::Mode::none && mode != Network::Mode::host)
+      error("/network", "a network cannot be had with this command");
     plan_.net_devices = spec_.net_devices;
     plan_.cgroup_owner = cgroup_owner(spec_);
     if (spec_.intel_rdt)
@@ -330,6 +334,12 @@ class Planner {
                               .s = {ns.path, changed_by_us(ns.type)},
                               .field = "linux.namespaces"});
       if (user != nullptr && !joins_user) {
+        // The clone would be in sight there while it still is a copy of minirun.
+        if (ns.type == NamespaceType::pid)
+          error("/linux/namespaces",
+                fmt::format("joining the pid namespace {} with a new user namespace is refused: "
+                            "what runs in it could look into minirun; join its user namespace, too",
+                            ns.path));
         plan_.joined_for_clone.push_back({slot, static_cast<int>(clone_flag(ns.type))});
         return;
       }
