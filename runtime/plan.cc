@@ -11,6 +11,7 @@
 
 #include "rootfs/plan.h"
 #include "runtime/plan_attributes.h"
+#include "runtime/standard_pipes.h"
 
 namespace minirun {
 namespace {
@@ -417,6 +418,7 @@ class Planner {
     const Process& process = *spec_.process;
     warn_of_missing_capabilities(process);
     plan_.terminal = process.terminal;
+    if (!process.terminal) plan_.stdio_owner = host_uid(spec_, process);
     plan_.oom_score_adj = process.oom_score_adj;
     plan_.child.push_back({.op = Op::new_session});
     if (process.terminal) {

@@ -44,6 +44,7 @@ struct LaunchPlan {
   int passed = 1;
   Slot start_socket = Slot::none;  ///< the parent puts the listening socket there
   bool terminal = false;
+  std::optional<std::uint32_t> stdio_owner;  ///< host's uid that pipes of the caller are given to
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;
 };
