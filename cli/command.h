@@ -49,5 +49,6 @@ std::unique_ptr<Command> make_resume();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_spec();
+std::unique_ptr<Command> make_probe();
 
 }  // namespace minirun::cli

@@ -35,6 +35,7 @@ std::span<const CommandRow> commands() {
       CommandRow{"delete", "remove a container", make_delete},
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
+      CommandRow{"probe", "measure what limits do, on the host and in a container", make_probe},
   };
   return rows;
 }

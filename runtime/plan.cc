@@ -150,7 +150,8 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
                      .s = {executable_candidates(input.process), input.process.args},
                      .field = "process.args"});
   // From here on it waits: with nothing of the host in /proc/PID/fd.
-  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(input.start_socket)}});
+  const Slot kept = input.program != Slot::none ? input.program : input.start_socket;
+  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept)}});
   if (input.fork_late) {
     steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -204,6 +205,7 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
     if (input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
   }
   steps.push_back({.op = Op::execute,
+                   .n = {input.program != Slot::none ? number(input.program) : 0},
                    .s = {executable_candidates(process), process.args, process.env},
                    .field = "process.args"});
 }
@@ -431,6 +433,14 @@ class Planner {
     const bool userns = spec_.find_namespace(NamespaceType::user) != nullptr;
     if (userns) plan_.rlimits = process.rlimits;
     if (options_.wait_for_start) plan_.start_socket = slots_.from_parent();
+    Slot program = Slot::none;
+    if (options_.program_fd >= 0) {
+      program = slots_.from_parent();
+      plan_.parent.push_back({.op = Op::open_file,
+                              .n = {number(program), O_RDONLY},
+                              .s = {fmt::format("/proc/self/fd/{}", options_.program_fd)},
+                              .field = "process.args"});
+    }
     Slot proc = Slot::none;
     if (has_labels(process)) {
       proc = slots_.from_parent();
@@ -449,7 +459,8 @@ class Planner {
                        .die_with_parent = options_.die_with_parent,
                        .preserve_fds = options_.preserve_fds,
                        .check_executable = options_.wait_for_start,
-                       .start_socket = plan_.start_socket},
+                       .start_socket = plan_.start_socket,
+                       .program = program},
                       plan_.child);
   }
 

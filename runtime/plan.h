@@ -29,6 +29,9 @@ struct LaunchOptions {
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
+  /// A program that minirun brings, executed in place of the first of process.args: an open
+  /// descriptor of ours. -1: there is none. Not together with `wait_for_start`.
+  int program_fd = -1;
 };
 
 struct LaunchPlan {
@@ -71,6 +74,7 @@ struct ProcessSteps {
   bool fork_late = false;
   bool check_executable = false;  ///< report a missing program before the word of the parent
   Slot start_socket = Slot::none;
+  Slot program = Slot::none;  ///< see LaunchOptions::program_fd
 };
 void add_process_steps(const ProcessSteps& input, Steps& steps);
 

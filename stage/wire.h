@@ -83,7 +83,7 @@ enum class Op : std::uint16_t {
   check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
   close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
   reset_signals,
-  execute,  // s0 list of candidates, s1 argv, s2 envp
+  execute,  // s0 list of candidates, s1 argv, s2 envp; n0 above 0: the program is that slot instead
   // ---- faults, only ever written by test builds
   fail,  // n0 errno
   die,   // n0 signal

@@ -181,6 +181,10 @@ void send_timings(const Context& context) noexcept {
 bool execute(Context& context, const Step& step) noexcept {
   if (context.timings != nullptr) send_timings(context);
   context.linger = true;
+  if (step.n[0] > 0)  // a program of minirun's own, from a sealed memory file
+    return context.fail(Call::execve,
+                        call(__NR_execveat, context.slot(step.n[0]), "", context.list(step.s[1]),
+                             context.list(step.s[2]), AT_EMPTY_PATH));
   return context.fail(Call::execve, try_candidates(context.list(step.s[0]), context.list(step.s[1]),
                                                    context.list(step.s[2])));
 }

@@ -1,0 +1,191 @@
+#include "probe/scenario.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace minirun::probe {
+
+std::span<const Probe> probes() {
+  static constexpr std::array rows = {
+      Probe{"throttle", "what cpu.max does: effective cores, stalls, latency",
+            "throttle.effective_cores throttle.ratio throttle.throttled_share "
+            "throttle.share_error throttle.requests.latency"},
+      Probe{"oom", "what memory.max does: where, when and whom the kernel kills",
+            "oom.anon.peak oom.anon.kills oom.anon.seconds oom.kernel.peak oom.group.kills"},
+      Probe{"ctxswitch", "what a context switch costs, by primitive and working set",
+            "ctxswitch.pipe.process.one_cpu ctxswitch.futex.thread.one_cpu"},
+      Probe{"textbook", "the numbers that textbooks quote",
+            "textbook.process.fork textbook.calls.getppid textbook.memory.load.16k"},
+  };
+  return rows;
+}
+
+const Probe* find_probe(std::string_view name) {
+  for (const Probe& probe : probes())
+    if (probe.name == name) return &probe;
+  return nullptr;
+}
+
+std::string_view name(Change change) {
+  switch (change) {
+    case Change::none:
+      return "none";
+    case Change::burst:
+      return "cpu.max.burst";
+    case Change::idle:
+      return "cpu.idle";
+    case Change::weights:
+      return "cpu.weight";
+    case Change::oom_group:
+      return "memory.oom.group";
+    case Change::oom_alone:
+      return "memory.oom.group 0";
+    case Change::high:
+      return "memory.high";
+    case Change::no_seccomp:
+      return "no seccomp filter";
+    case Change::no_limits:
+      return "no limits";
+  }
+  return "?";
+}
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+std::vector<Scenario> throttle(const ScenarioFacts& facts) {
+  constexpr int sample_ms = 100;
+  std::vector<Scenario> rows;
+  rows.push_back(
+      {.name = "1t", .args = {"--kind", "burn", "--threads", "1"}, .sample_ms = sample_ms});
+  if (facts.cpus > 1)
+    rows.push_back({.name = "nt",
+                    .args = {"--kind", "burn", "--threads", fmt::format("{}", facts.cpus)},
+                    .sample_ms = sample_ms});
+  rows.push_back({.name = "requests", .args = {"--kind", "requests"}});
+  rows.push_back({.name = "bursts", .args = {"--kind", "bursts"}});
+  rows.push_back({.name = "bursts+burst",
+                  .args = {"--kind", "bursts"},
+                  .change = Change::burst,
+                  .host = false});
+  rows.push_back(
+      {.name = "idle", .args = {"--kind", "requests"}, .change = Change::idle, .host = false});
+  rows.push_back({.name = "weights",
+                  .args = {"--kind", "burn", "--threads", "1"},
+                  .change = Change::weights,
+                  .host = false});
+  return rows;
+}
+
+std::vector<Scenario> oom(const ScenarioFacts& facts) {
+  constexpr std::uint64_t mib = 1 << 20;
+  const std::uint64_t limit = facts.memory_max.value_or(64 * mib);
+  const std::string cap = fmt::format("{}", 2 * limit);
+  std::vector<Scenario> rows;
+  for (const char* kind : {"anon", "tmpfs", "pagecache", "kernel", "processes", "cow"}) {
+    // Above the limit by as much again; outside nothing stops it there. For cow see oom.cc.
+    rows.push_back({.name = kind,
+                    .args = {"--kind", kind, "--cap", cap},
+                    .change = Change::oom_alone,
+                    .sample_ms = 2});
+  }
+  rows.push_back({.name = "group",
+                  .args = {"--kind", "processes", "--cap", cap},
+                  .change = Change::oom_group,
+                  .host = false,
+                  .sample_ms = 2});
+  rows.push_back({.name = "high",
+                  .args = {"--kind", "anon", "--cap", fmt::format("{}", limit * 3 / 4), "--ms",
+                           facts.quick ? "3000" : "10000"},
+                  .change = Change::high,
+                  .host = false,
+                  .sample_ms = 10});
+  return rows;
+}
+
+std::vector<Scenario> ctxswitch(const ScenarioFacts&) {
+  return {{.name = "all", .args = {}},
+          {.name = "no-limits", .args = {"--kind", "pipe"}, .change = Change::no_limits},
+          {.name = "no-seccomp",
+           .args = {"--kind", "pipe"},
+           .change = Change::no_seccomp,
+           .host = false}};
+}
+
+}  // namespace
+
+std::vector<Scenario> scenarios(std::string_view probe, const ScenarioFacts& facts) {
+  if (probe == "throttle") return throttle(facts);
+  if (probe == "oom") return oom(facts);
+  if (probe == "ctxswitch") return ctxswitch(facts);
+  return {{.name = "all", .args = {}}};
+}
+
+namespace {
+
+bool has_quota(const CpuResources& cpu) {
+  return cpu.quota_us && *cpu.quota_us > 0;
+}
+
+std::string make_change(Change change, ContainerSpec& spec) {
+  CpuResources& cpu = spec.resources.cpu;
+  switch (change) {
+    case Change::none:
+      return {};
+    case Change::burst:
+      if (!has_quota(cpu)) return "the spec has no CPU limit to add a burst to";
+      cpu.burst_us = static_cast<std::uint64_t>(*cpu.quota_us);
+      return {};
+    case Change::idle:
+      cpu.idle = 1;
+      cpu.shares.reset();
+      return {};
+    case Change::weights:
+      cpu = CpuResources{};
+      return {};
+    case Change::oom_alone:
+    case Change::oom_group:
+      if (!spec.resources.memory.limit_bytes) return "the spec has no memory limit";
+      spec.resources.unified["memory.oom.group"] = change == Change::oom_group ? "1" : "0";
+      return {};
+    case Change::high: {
+      const auto limit = spec.resources.memory.limit_bytes;
+      if (!limit || *limit <= 0) return "the spec has no memory limit to take half of";
+      spec.resources.unified["memory.high"] = fmt::format("{}", *limit / 2);
+      return {};
+    }
+    case Change::no_seccomp:
+      if (!spec.seccomp) return "the spec has no seccomp filter to leave out";
+      spec.seccomp.reset();
+      return {};
+    case Change::no_limits:
+      // The device rules stay: they are no limit of a resource.
+      spec.resources.cpu = {};
+      spec.resources.memory = {};
+      spec.resources.pids_limit.reset();
+      spec.resources.unified.clear();
+      return {};
+  }
+  return "unknown change";
+}
+
+}  // namespace
+
+ChangedSpec change_spec(const ContainerSpec& spec, Change change) {
+  ChangedSpec result{spec, {}};
+  if (!result.spec.process) {
+    result.unsupported = "the spec has no process";
+    return result;
+  }
+  result.spec.process->terminal = false;
+  result.spec.process->cwd = "/";
+  result.spec.hooks = {};
+  result.spec.timeout.reset();
+  result.unsupported = make_change(change, result.spec);
+  return result;
+}
+
+}  // namespace minirun::probe
