@@ -18,6 +18,7 @@
 #include "runtime/process_info.h"
 #include "runtime/seccomp_listener.h"
 #include "runtime/spec_facts.h"
+#include "runtime/standard_pipes.h"
 
 namespace minirun {
 namespace {
@@ -172,6 +173,8 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   const Steps steps = plan_exec(request, facts, view.id, view.record ? view.record->nonce : "");
   TRY(set_initial_affinity(request.process));
   const Stage stage = TRY(make_stage(steps, 2, false));
+  if (const auto uid = host_uid(request.spec, request.process); uid && !request.process.terminal)
+    give_standard_pipes(*uid);
   Launched process;
   Child child = TRY(spawn(view, request, stage, facts));
   process.init.pid = child.pid;

@@ -27,6 +27,7 @@
 #include "runtime/placeholder.h"
 #include "runtime/process_info.h"
 #include "runtime/sockets.h"
+#include "runtime/standard_pipes.h"
 #include "stage/freestanding/interpreter.h"
 
 namespace minirun {
@@ -310,6 +311,7 @@ class Launcher {
     const Stage stage =
         TRY(make_stage(with_fault(child_steps, "child"), plan_.passed, context_.timing));
     mark("stage");
+    if (plan_.stdio_owner) give_standard_pipes(*plan_.stdio_owner);
     TRY(fault_point("clone"));
     TRY(start_child(stage));
     mark("clone");

@@ -14,6 +14,7 @@
 #include "runtime/delegate.h"
 #include "runtime/id_maps.h"
 #include "runtime/plan_attributes.h"
+#include "runtime/standard_pipes.h"
 
 namespace minirun {
 namespace {
@@ -462,6 +463,7 @@ class Planner {
           "cannot be set: who maps only their own id may not change groups (setgroups is denied); "
           "map subordinate ids (/etc/subgid and the package uidmap)");
     plan_.terminal = process.terminal;
+    if (!process.terminal) plan_.stdio_owner = host_uid(spec_, process);
     plan_.oom_score_adj = process.oom_score_adj;
     plan_.child.push_back({.op = Op::new_session});
     if (process.terminal) {

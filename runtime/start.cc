@@ -185,13 +185,15 @@ class Starter {
 
 Status start_container(const StateRoot& root, const std::string& id, const HostFacts& facts,
                        const Warn& warn) {
-  {
-    // Without the lock first: whoever serves a running container holds it.
-    const ContainerDir dir = TRY(ContainerDir::open(root, id, Lock::none));
-    TRY(expect_created(view_container(dir, facts)));
-  }
   TRY(fault_point("lock"));
-  ContainerDir dir = TRY(ContainerDir::open(root, id, Lock::exclusive));
+  Result<ContainerDir> locked = ContainerDir::open(root, id, Lock::try_exclusive);
+  if (!locked && locked.error().errnum == EWOULDBLOCK) {
+    // Whoever serves a running container holds it, and so does another start.
+    const ContainerDir busy = TRY(ContainerDir::open(root, id, Lock::none));
+    TRY(expect_created(view_container(busy, facts)));
+    locked = ContainerDir::open(root, id, Lock::exclusive);
+  }
+  ContainerDir dir = TRY(std::move(locked));
   ContainerView view = view_container(dir, facts);
   TRY(expect_created(view));
   if (!view.record->process)

@@ -438,6 +438,21 @@ def inherited_signals(t):
 
 
 @test()
+def pipes_of_another_user(t):
+    """A program that is not root can open /dev/stdout on the caller's pipe; a file of the caller stays whose it was."""
+    def user(config):
+        config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    directory = bundle(t, "/bin/busybox", "sh", "-c", "echo through >/dev/stdout; cat /dev/stdin", change=user)
+    done = subprocess.run(t.command("run", "-b", directory, t.id()), input="given\n", capture_output=True, text=True,
+                          timeout=20)
+    equal((done.stdout, done.stderr, done.returncode), ("through\ngiven\n", "", 0), "through the pipes")
+    with open(t.dir / "mine", "w+") as file:
+        subprocess.run(t.command("run", "-b", directory, t.id()), stdin=file, stdout=file, timeout=20,
+                       stderr=subprocess.DEVNULL)
+        equal(os.fstat(file.fileno()).st_uid, 0, "owner of a file")
+
+
+@test()
 def hostile_passwd(t):
     """A FIFO as the container's /etc/passwd holds nothing up."""
     directory = bundle(t)

@@ -178,6 +178,7 @@ def hook_timeout(t):
     t.minirun("delete", name).good()
     for pid in descendants(os.getpid()):
         os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not descendants(os.getpid()), "the grandchild is gone", 5)
 
 
 @test()
