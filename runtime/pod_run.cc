@@ -219,9 +219,11 @@ class Supervised {
     if (Status started = container.start(); !started) {
       problems_[container.name()] = to_string(started.error());
       shared_.log(to_string(started.error()));
-      const int code = started.error().object == "process.args"
-                           ? (started.error().errnum == ENOENT ? 127 : 126)
-                           : 125;
+      const int errnum = started.error().errnum;
+      const int code = errnum == EINTR                            ? 128 + SIGTERM
+                       : started.error().object != "process.args" ? 125
+                       : errnum == ENOENT                         ? 127
+                                                                  : 126;
       stop(fmt::format("{} could not start", container.name()), code);
     }
   }
