@@ -31,6 +31,14 @@ struct CgroupFacts {
   bool operator==(const CgroupFacts&) const = default;
 };
 
+/// The resctrl file system, as far as one container's group goes.
+struct RdtFacts {
+  std::string mount;  ///< empty: not mounted
+  bool group_exists = false;
+  std::string schemata;  ///< of the group that exists
+  bool operator==(const RdtFacts&) const = default;
+};
+
 struct HostFacts {
   int kernel_major = 0, kernel_minor = 0;
   uid_t euid = 0;
@@ -43,8 +51,9 @@ struct HostFacts {
   bool overlay_detached_layers = false;
   CgroupFacts cgroup;
   // Found only when a spec needs them (runtime/spec_facts.h).
-  bool apparmor = false;                ///< built in and switched on
-  bool selinux = false;                 ///< has a policy
+  bool apparmor = false;  ///< built in and switched on
+  bool selinux = false;   ///< has a policy
+  RdtFacts rdt;
   std::vector<std::string> idmappable;  ///< overlay layers of the spec that the kernel can idmap
   bool operator==(const HostFacts&) const = default;
 

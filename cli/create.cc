@@ -6,6 +6,7 @@
 #include "cli/launch_flags.h"
 #include "cli/load.h"
 #include "runtime/run.h"
+#include "runtime/spec_facts.h"
 #include "runtime/start.h"
 
 namespace minirun::cli {
@@ -48,7 +49,8 @@ class Create : public Command {
     TRY(flags_.check(loaded.spec, true));
     if (loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it after `create`");
-    const HostFacts facts = TRY(discover_host());
+    HostFacts facts = TRY(discover_host());
+    discover_for(loaded.spec, id_, facts);
     const StateRoot root = TRY(StateRoot::open(options.root, true));
     Record record = make_record(loaded);
     LaunchOptions launch;

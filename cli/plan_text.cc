@@ -30,10 +30,20 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   }
   if (plan.cgroup.attach_devices)
     text += fmt::format("  device filter of {} rules (BPF)\n", plan.cgroup.devices.size());
+  if (plan.cgroup_owner) text += fmt::format("  belongs to uid {}\n", *plan.cgroup_owner);
+  if (plan.rdt) {
+    text += fmt::format("\nresctrl group {}{}   [linux.intelRdt]\n", plan.rdt->group,
+                        plan.rdt->make_group ? ", made" : "");
+    for (const std::string& line : plan.rdt->schemata) text += fmt::format("  {}\n", line);
+    if (!plan.rdt->monitor.empty()) text += fmt::format("  monitored as {}\n", plan.rdt->monitor);
+  }
   text += "\nparent, before the clone\n";
   for (const Step& step : plan.parent) text += step_line(step);
   text += "\nclone3 into the cgroup\n";
   if (plan.clone_flags != 0) text += fmt::format("  {}\n", namespaces_line(plan.clone_flags));
+  for (const JoinForClone& join : plan.joined_for_clone)
+    text += fmt::format("  {}, for the clone\n",
+                        describe(Step{.op = Op::set_namespace, .n = {0, join.flag}}));
   if (plan.write_id_maps) {
     for (const IdMapping& mapping : plan.uid_mappings)
       text +=
@@ -44,6 +54,9 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   }
   if (plan.oom_score_adj)
     text += fmt::format("  oom_score_adj {}   [process.oomScoreAdj]\n", *plan.oom_score_adj);
+  for (const auto& [device, inside] : plan.net_devices)
+    text +=
+        fmt::format("  move the network device {} in as {}   [linux.netDevices]\n", device, inside);
   text += "\nchild\n";
   for (const Step& step : plan.child) text += step_line(step);
   return text;

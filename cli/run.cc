@@ -76,7 +76,7 @@ class Run : public Command {
     clock.mark("read");
     Result<HostFacts> facts = discover_host();
     if (!facts) return fail(output, facts.error());
-    discover_for(loaded->spec, *facts);
+    discover_for(loaded->spec, id_, *facts);
     clock.mark("host");
     return plan_and_run(options, output, *loaded, *facts, clock);
   }

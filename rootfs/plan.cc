@@ -276,37 +276,34 @@ class Planner {
   void plan_new(const Mount& mount) {
     if (mount.type == "cgroup" || mount.type == "cgroup2") return plan_cgroup(mount);
     // In a user namespace these need the other namespace to be its own: bind the host's instead.
-    const bool foreign =
-        userns_ && ((mount.type == "sysfs" && shares_host(NamespaceType::network)) ||
-                    (mount.type == "proc" && shares_host(NamespaceType::pid)) ||
-                    (mount.type == "mqueue" && shares_host(NamespaceType::ipc)));
-    if (foreign) {
-      const char* source = mount.type == "sysfs"  ? "/sys"
-                           : mount.type == "proc" ? "/proc"
-                                                  : "/dev/mqueue";
-      return plan_bind(mount, source, true);
-    }
+    if (userns_ && mount.type == "sysfs" && shares_host(NamespaceType::network))
+      return plan_bind(mount, "/sys", true);
+    if (userns_ && mount.type == "proc" && shares_host(NamespaceType::pid))
+      return plan_bind(mount, "/proc", true);
+    if (userns_ && mount.type == "mqueue" && shares_host(NamespaceType::ipc))
+      return plan_host_queues(mount);
     make_and_attach(mount, mount.type, key_value_pairs(mount.options.data));
   }
 
-  /// A user namespace may make these only where it owns the other namespace as well. Of one that is
-  /// joined nobody knows before the kernel says so: then the host's is held ready.
+  /// The host's message queues need not be mounted on the host: root makes a mount of them.
+  void plan_host_queues(const Mount& mount) {
+    if (facts_.euid != 0) return plan_bind(mount, "/dev/mqueue", true);
+    const Slot slot = slots_.from_parent();
+    plan_.parent.push_back({.op = Op::make_mount,
+                            .n = {number(slot), as_int(mount.options.attr_set)},
+                            .s = {mount.type, StringList{}},
+                            .field = mount.field});
+    attach(slot, mount, wire::create_directory, 0);
+    add_propagation(slot, mount);
+  }
+
+  /// A user namespace may make a sysfs only where it owns the network namespace. Of a joined one
+  /// nobody knows before the kernel says so: then the host's is held ready. Not so for proc: the
+  /// host's processes are not what a joined pid namespace is about.
   Slot fall_back(const Mount& mount) {
-    struct Row {
-      const char* type;
-      NamespaceType of;
-      const char* host;
-    };
-    static constexpr Row rows[] = {{"sysfs", NamespaceType::network, "/sys"},
-                                   {"proc", NamespaceType::pid, "/proc"},
-                                   {"mqueue", NamespaceType::ipc, "/dev/mqueue"}};
-    if (!userns_) return Slot::none;
-    for (const Row& row : rows) {
-      const Namespace* ns = spec_.find_namespace(row.of);
-      if (mount.type != row.type || ns == nullptr || ns->path.empty()) continue;
-      return open_host(mount, row.host, true);
-    }
-    return Slot::none;
+    const Namespace* network = spec_.find_namespace(NamespaceType::network);
+    const bool joined = userns_ && network != nullptr && !network->path.empty();
+    return joined && mount.type == "sysfs" ? open_host(mount, "/sys", true) : Slot::none;
   }
 
   void make_and_attach(const Mount& mount, const std::string& type, StringList options) {

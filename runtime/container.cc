@@ -128,6 +128,7 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
     // the user named and that minirun had not looked at yet. Those are never killed.
     if (!view.committed) TRY(expect_empty(facts, cgroup));
     TRY(remove_cgroup(facts.cgroup, cgroup));
+    if (view.record) TRY(remove_rdt(view.record->rdt_groups));
   }
   TRY(fault_point("remove the state"));
   TRY(dir.remove(root));
@@ -183,6 +184,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.id = plan.id;
   record.boot_id = TRY(read_boot_id());
   record.nonce = process_nonce();
+  if (plan.rdt) record.rdt_groups = groups_made(*plan.rdt);
   record.created = timestamp();
   record.cgroup_mount = context.facts.cgroup.mount_point;
   record.cgroup_path = plan.cgroup.path;

@@ -8,10 +8,12 @@
 #include <csignal>
 
 #include "cgroups/control.h"
+#include "runtime/exec_error.h"
 #include "runtime/launch.h"
 #include "runtime/plan_attributes.h"
 #include "runtime/process_info.h"
 #include "runtime/seccomp_listener.h"
+#include "runtime/spec_facts.h"
 
 namespace minirun {
 namespace {
@@ -123,7 +125,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   TRY(set_initial_affinity(request.process));
   const Stage stage = TRY(make_stage(steps, 2, false));
   Launched process;
-  Child child = TRY(spawn_stage(stage, 0, cgroup.get(), false));
+  Result<Child> spawned = spawn_stage(stage, 0, cgroup.get(), false);
+  if (!spawned) return std::unexpected(explain_clone(std::move(spawned).error(), cgroup.get()));
+  Child child = std::move(*spawned);
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);
   TRY(send_slots(child, stage, {-1, init.get()}, 2));
@@ -134,6 +138,9 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                    .hooks = {}}));
   std::optional<TerminalProxy> terminal;
   if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
+  if (request.spec.intel_rdt)
+    TRY(RdtGroup::of_container(*request.spec.intel_rdt, view.id, resctrl_mount())
+            .add(process.init.pid));
   if (request.spec.seccomp && !request.spec.seccomp->listener_path.empty())
     process.on_listener = [&](int listener) {
       const ProcessState state{.oci_version = view.record->oci_version,

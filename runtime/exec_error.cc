@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "base/fd.h"
+#include "base/file.h"
 
 namespace minirun {
 namespace {
@@ -56,9 +57,14 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-/// The beginning of a regular file.
+/// The beginning of a regular file; of anything else nothing, and it is not opened: that alone may
+/// block, or make a device act.
 std::string head_of(int root, const std::string& path, std::size_t limit) {
-  const Fd file = open_below(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  const Fd place = open_below(root, path, O_PATH);
+  struct stat info{};
+  if (!place || ::fstat(place.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  const std::string same = fmt::format("/proc/self/fd/{}", place.get());
+  const Fd file(::open(same.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   std::string head(limit, '\0');
   const ssize_t size = file ? ::pread(file.get(), head.data(), head.size(), 0) : 0;
   head.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
@@ -190,6 +196,21 @@ std::string explain_program(const ProgramPlace& place, const StringList& candida
     if (const auto cause = Examination(place, path, errnum).cause()) return *cause;
   }
   return {};
+}
+
+Error explain_clone(Error error, int cgroup) {
+  if (error.errnum != EAGAIN) return error;
+  const Result<std::string> most = read_file(cgroup, "pids.max", 64);
+  const Result<std::string> used = read_file(cgroup, "pids.current", 64);
+  if (!most || !used || most->starts_with("max")) return error;
+  const auto number = [](const std::string& text) { return text.substr(0, text.find('\n')); };
+  if (number(*most).size() > number(*used).size() ||
+      (number(*most).size() == number(*used).size() && number(*most) > number(*used)))
+    return error;
+  error.object = "resources.pids.limit";
+  error.detail =
+      fmt::format("pids.max = {} is reached ({} in use): clone3", number(*most), number(*used));
+  return error;
 }
 
 void explain_exec(pid_t pid, const Step& step, Error& error) {

@@ -24,6 +24,9 @@ struct ProgramPlace {
 [[nodiscard]] std::string explain_program(const ProgramPlace& place, const StringList& candidates,
                                           int errnum);
 
+/// "Try again" of a clone into a cgroup, with its limit of processes where that is the reason.
+[[nodiscard]] Error explain_clone(Error error, int cgroup);
+
 /// Adds the cause to `error`, the failure of the step `execute` or `check_executable` of a process
 /// that still waits; without effect for other steps, or when the process cannot be looked into.
 /// The words that engines look for stay: "executable file not found in $PATH", "no such file or

@@ -103,6 +103,8 @@ TEST_F(ExecError, Access) {
 TEST_F(ExecError, NeverBlocksAndNeverLeaves) {
   ASSERT_EQ(::mkfifo((root_ / "bin/fifo").c_str(), 0755), 0);
   EXPECT_THAT(why("/bin/fifo", EACCES), HasSubstr("not a regular file"));
+  write("bin/fifo-script", "#!/bin/fifo\n");
+  EXPECT_EQ(why("/bin/fifo-script", ENOENT), "");
   std::filesystem::create_symlink("/etc/passwd", root_ / "bin/out");
   EXPECT_EQ(why("/bin/out", ENOENT), "");  // the link ends inside of the root, where nothing is
 }

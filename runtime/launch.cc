@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -42,6 +43,7 @@ Launched::~Launched() {
 }
 
 Status Launched::end() {
+  devices.reset();  // back to the host, before their namespace ends
   if (init.pid > 0 && pidfd) {
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     siginfo_t info{};
@@ -49,12 +51,16 @@ Status Launched::end() {
         ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED));
     init.pid = 0;
   }
-  return cgroup ? cgroup->remove() : Status();
+  const Status removed = cgroup ? cgroup->remove() : Status();
+  rdt.reset();
+  return removed;
 }
 
 void Launched::keep() {
   init.pid = 0;
   if (cgroup) cgroup->keep();
+  if (rdt) rdt->keep();
+  if (devices) devices->keep();
 }
 
 namespace {
@@ -231,6 +237,55 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
   return {};
 }
 
+namespace {
+
+/// This process in namespaces of others, until the end of the object.
+class Visit {
+ public:
+  static Result<Visit> enter(const std::vector<JoinForClone>& joins,
+                             const std::vector<int>& slots) {
+    Visit visit;
+    for (const JoinForClone& join : joins) {
+      Fd back(::open(own_namespace(join.flag), O_RDONLY | O_CLOEXEC));
+      if (!back) return os_error("linux.namespaces", "open our own");
+      if (::setns(slots[static_cast<std::size_t>(join.slot)], join.flag) != 0)
+        return os_error(
+            errno, "linux.namespaces",
+            errno == EINVAL ? "setns: the file is not a namespace of this type" : "setns");
+      visit.back_.emplace_back(std::move(back), join.flag);
+    }
+    return visit;
+  }
+  Visit(Visit&&) noexcept = default;
+  Visit& operator=(Visit&&) = delete;
+  ~Visit() {
+    for (auto at = back_.rbegin(); at != back_.rend(); ++at)
+      if (::setns(at->first.get(), at->second) != 0) ::_exit(125);  // never on in a foreign one
+  }
+
+ private:
+  Visit() = default;
+  static const char* own_namespace(int flag) {
+    switch (flag) {
+      case CLONE_NEWNET:
+        return "/proc/self/ns/net";
+      case CLONE_NEWIPC:
+        return "/proc/self/ns/ipc";
+      case CLONE_NEWUTS:
+        return "/proc/self/ns/uts";
+      case CLONE_NEWPID:
+        return "/proc/self/ns/pid";  // of our children it was the same until now
+      case CLONE_NEWCGROUP:
+        return "/proc/self/ns/cgroup";
+      default:
+        return "/proc/self/ns/time";
+    }
+  }
+  std::vector<std::pair<Fd, int>> back_;
+};
+
+}  // namespace
+
 class Launcher {
  public:
   Launcher(const LaunchPlan& plan, const LaunchContext& context)
@@ -242,6 +297,9 @@ class Launcher {
   Result<Launched> run() {
     TRY(fault_point("cgroup"));
     launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    if (plan_.cgroup_owner)
+      TRY(delegate_cgroup(launched_.cgroup->fd(), *plan_.cgroup_owner, static_cast<gid_t>(-1)));
+    if (plan_.rdt) launched_.rdt = TRY(RdtGroup::create(*plan_.rdt));
     mark("cgroup");
     TRY(fault_point("parent steps"));
     TRY(run_parent_steps());
@@ -262,7 +320,12 @@ class Launcher {
                     {.steps = plan_.child,
                      .forks = plan_.forks,
                      .signal_fd = context_.signal_fd,
-                     .hooks = context_.hooks}));
+                     .hooks = [this](pid_t pid) {
+                       Status moved = move_devices(pid);  // hooks may look at them
+                       return moved && context_.hooks ? context_.hooks(pid) : moved;
+                     }}));
+    TRY(move_devices(launched_.init.pid));
+    if (launched_.rdt) TRY(launched_.rdt->add(launched_.init.pid));
     TRY(set_oom_score());
     TRY(fault_point("limits from outside"));
     TRY(set_rlimits());
@@ -283,6 +346,15 @@ class Launcher {
 
   void mark(const char* name) {
     if (context_.clock != nullptr) context_.clock->mark(name);
+  }
+
+  Status move_devices(pid_t pid) {
+    if (plan_.net_devices.empty() || launched_.devices) return {};
+    Fd host = TRY(open_own_netns());
+    Fd container = TRY(open_netns_of(pid));
+    launched_.devices =
+        TRY(MovedDevices::move(plan_.net_devices, std::move(host), std::move(container)));
+    return {};
   }
 
   /// The same interpreter as in the child, in this process.
@@ -313,9 +385,13 @@ class Launcher {
     return {};
   }
 
+  Result<Child> clone_visiting(const Stage& stage) {
+    const Visit visit = TRY(Visit::enter(plan_.joined_for_clone, slots_));
+    return spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps);
+  }
+
   Status start_child(const Stage& stage) {
-    child_ = TRY(
-        spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps));
+    child_ = TRY(clone_visiting(stage));
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
@@ -402,7 +478,11 @@ Status give_word(Launched& launched, const std::function<Error(const wire::Failu
   TRY(send_word(launched));
   for (;;) {
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
-    if (!packet) return {};  // close-on-exec: the program runs
+    if (!packet) {  // close-on-exec: the program runs
+      // config-linux.md: what was moved is not moved back by the runtime.
+      if (launched.devices) launched.devices->keep();
+      return {};
+    }
     if (packet->message.kind == wire::MessageKind::failure)
       return std::unexpected(describe(packet->message.failure));
     if (packet->message.kind == wire::MessageKind::timing)

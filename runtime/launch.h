@@ -14,6 +14,7 @@
 #include "base/host_facts.h"
 #include "base/result.h"
 #include "cgroups/apply.h"
+#include "netns/netdevices.h"
 #include "runtime/plan.h"
 #include "runtime/spawn.h"
 #include "runtime/state.h"
@@ -56,6 +57,8 @@ class Launched {
   Init init;
   PidFd pidfd;
   std::optional<Cgroup> cgroup;
+  std::optional<RdtGroup> rdt;
+  std::optional<MovedDevices> devices;
   Fd channel;
   Fd console;  ///< master of the terminal, when the plan has one
   /// Gets the listener of a filter with SCMP_ACT_NOTIFY; the program begins only after it.

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "rootfs/plan.h"
+#include "runtime/delegate.h"
 #include "runtime/plan_attributes.h"
 
 namespace minirun {
@@ -219,7 +220,7 @@ class Planner {
 
   LaunchPlan make() && {
     plan_.id = options_.id;
-    refuse_unsupported();
+    plan_rest();
     plan_cgroup();
     plan_namespaces();
     plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -249,13 +250,12 @@ class Planner {
     to.insert(to.end(), from.begin(), from.end());
   }
 
-  /// What the model holds and no step carries out yet: never left out in silence.
-  void refuse_unsupported() {
-    auto refuse = [this](bool asked, const char* pointer, const char* what) {
-      if (asked) error(pointer, fmt::format("{} not supported by this version of minirun", what));
-    };
-    refuse(spec_.intel_rdt.has_value(), "/linux/intelRdt", "Intel RDT is");
-    refuse(!spec_.net_devices.empty(), "/linux/netDevices", "moving network devices is");
+  /// What the parent does beside steps, and what cannot be had here: never left out in silence.
+  void plan_rest() {
+    plan_.net_devices = spec_.net_devices;
+    plan_.cgroup_owner = cgroup_owner(spec_);
+    if (spec_.intel_rdt)
+      plan_.rdt = plan_rdt(*spec_.intel_rdt, options_.id, facts_.rdt, plan_.findings);
     if (seccomp_ != nullptr && seccomp_->notify && spec_.seccomp->listener_path.empty())
       error("/linux/seccomp/listenerPath", "missing, expected a socket: SCMP_ACT_NOTIFY needs it");
     if (spec_.process) append_findings(check_labels(*spec_.process, facts_));
@@ -304,27 +304,37 @@ class Planner {
     const Namespace* user = spec_.find_namespace(NamespaceType::user);
     const bool joins_user = user != nullptr && !user->path.empty();
     std::uint64_t fresh = 0;
-    auto join = [this](const Namespace& ns) {
+    auto join = [&](const Namespace& ns) {
       const Slot slot = slots_.from_parent();
       plan_.parent.push_back({.op = Op::open_file,
                               .n = {number(slot), O_RDONLY},
                               .s = {ns.path, changed_by_us(ns.type)},
                               .field = "linux.namespaces"});
+      if (user != nullptr && !joins_user) {
+        plan_.joined_for_clone.push_back({slot, static_cast<int>(clone_flag(ns.type))});
+        return;
+      }
       joins_.push_back({.op = Op::set_namespace,
                         .n = {number(slot), as_int(clone_flag(ns.type))},
                         .field = "linux.namespaces"});
       if (ns.type == NamespaceType::pid) plan_.forks = true;
     };
-    if (joins_user) {
+    // Root may join any other namespace, but after it joined a user namespace only those of that
+    // one; anybody else may join only those that it owns, so the user namespace first.
+    auto join_user = [&] {
+      if (!joins_user) return;
       join(*user);
       joins_.push_back({.op = Op::become_root, .field = "linux.namespaces"});
-    }
+    };
+    const bool user_last = facts_.euid == 0;
+    if (!user_last) join_user();
     for (const Namespace& ns : spec_.namespaces) {
       if (ns.path.empty())
         fresh |= clone_flag(ns.type);
       else if (ns.type != NamespaceType::user)
         join(ns);
     }
+    if (user_last) join_user();
     if (!spec_.time_offsets.empty()) plan_time_offsets(fresh);
     if (joins_user) {
       if (fresh != 0)

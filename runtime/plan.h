@@ -3,7 +3,10 @@
 // Must not: make a system call.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +14,7 @@
 #include "base/findings.h"
 #include "base/host_facts.h"
 #include "cgroups/plan.h"
+#include "runtime/rdt.h"
 #include "runtime/state.h"
 #include "security/seccomp.h"
 #include "spec/model.h"
@@ -34,18 +38,30 @@ struct LaunchOptions {
   int program_fd = -1;
 };
 
+/// A namespace that the parent is in while it clones.
+struct JoinForClone {
+  Slot slot = Slot::none;
+  int flag = 0;  ///< CLONE_NEW*
+};
+
 struct LaunchPlan {
   std::string id;
   CgroupPlan cgroup;
   std::uint64_t clone_flags = 0;  ///< CLONE_NEW* of the clone itself
-  bool write_id_maps = false;     ///< the child waits until they are written
+  /// Joined by the parent and left again: a child in a new user namespace has no right to join one
+  /// that belongs to another.
+  std::vector<JoinForClone> joined_for_clone;
+  bool write_id_maps = false;  ///< the child waits until they are written
   std::vector<IdMapping> uid_mappings, gid_mappings;
   std::optional<int> oom_score_adj;  ///< written by the parent, who may have more rights
   std::vector<Rlimit> rlimits;       ///< set by the parent (user namespaces only)
   Steps parent;                      ///< fills the slots 1 .. passed-1
   Steps child;
   int passed = 1;
-  Slot start_socket = Slot::none;  ///< the parent puts the listening socket there
+  Slot start_socket = Slot::none;                  ///< the parent puts the listening socket there
+  std::map<std::string, std::string> net_devices;  ///< moved by the parent before the word
+  std::optional<uid_t> cgroup_owner;               ///< on the host, see delegate.h
+  std::optional<RdtPlan> rdt;
   bool terminal = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;

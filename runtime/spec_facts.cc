@@ -5,7 +5,12 @@
 #include <linux/mount.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+
+#include "base/fd.h"
 #include "base/file.h"
+#include "runtime/rdt.h"
 #include "stage/freestanding/interpreter.h"
 #include "stage/step.h"
 
@@ -44,7 +49,18 @@ bool can_idmap(const std::string& directory) {
 
 }  // namespace
 
-void discover_for(const ContainerSpec& spec, HostFacts& facts) {
+std::string resctrl_mount() {
+  const Fd file(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+  std::string text;
+  std::array<char, 16384> part{};
+  for (ssize_t size = 0;
+       file && (size = TEMP_FAILURE_RETRY(::read(file.get(), part.data(), part.size()))) > 0;)
+    text.append(part.data(), static_cast<std::size_t>(size));
+  return find_resctrl(text);
+}
+
+void discover_for(const ContainerSpec& spec, std::string_view id, HostFacts& facts) {
+  if (spec.intel_rdt) facts.rdt = read_rdt_facts(resctrl_mount(), *spec.intel_rdt, id);
   if (spec.process && !spec.process->apparmor_profile.empty()) facts.apparmor = apparmor_is_on();
   if ((spec.process && !spec.process->selinux_label.empty()) || !spec.mount_label.empty())
     facts.selinux = ::access("/sys/fs/selinux/enforce", F_OK) == 0;

@@ -3,12 +3,19 @@
 // Must not: change anything that outlives the call.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "base/host_facts.h"
 #include "spec/model.h"
 
 namespace minirun {
 
-/// Adds to `facts` what `spec` needs. What cannot be found out counts as missing.
-void discover_for(const ContainerSpec& spec, HostFacts& facts);
+/// Adds to `facts` what `spec` needs, for a container with this id. What cannot be found out counts
+/// as missing.
+void discover_for(const ContainerSpec& spec, std::string_view id, HostFacts& facts);
+
+/// Where resctrl is mounted here; empty: nowhere.
+[[nodiscard]] std::string resctrl_mount();
 
 }  // namespace minirun

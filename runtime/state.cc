@@ -75,6 +75,7 @@ std::string to_json(const Record& record) {
                  {"ociVersion", record.oci_version},
                  {"format", record.format},
                  {"startSocket", record.start_socket},
+                 {"rdtGroups", record.rdt_groups},
                  {"foreground", record.foreground},
                  {"keep", record.keep},
                  {"hooks", record.hooks},
@@ -105,6 +106,7 @@ Result<Record> parse_record(std::string_view text) {
   record.oci_version = string_of(object, "ociVersion");
   record.format = string_of(object, "format");
   record.start_socket = string_of(object, "startSocket");
+  record.rdt_groups = strings_of(object, "rdtGroups");
   record.foreground = bool_of(object, "foreground");
   record.keep = bool_of(object, "keep");
   record.hooks = bool_of(object, "hooks");

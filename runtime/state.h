@@ -30,14 +30,15 @@ struct Record {
   std::string bundle;        ///< absolute; the directory of the document
   std::string rootfs;        ///< what `state` shows
   std::string oci_version;
-  std::string format;        ///< "oci" or "short": how to read config.json again
-  std::string start_socket;  ///< empty: the container was started by `run`
-  bool foreground = false;   ///< it dies with its `minirun run`; `gc` may remove the rest
-  bool keep = false;         ///< `run --keep`: not removed at the end
-  bool hooks = false;        ///< config.json has hooks: read again where they are due
-  bool notify = false;       ///< has a directory for a NOTIFY_SOCKET
-  bool process = true;       ///< config.json has what `start` needs
-  std::uint64_t steps = 0;   ///< of the child's plan; with it `start` names the one that failed
+  std::string format;                   ///< "oci" or "short": how to read config.json again
+  std::string start_socket;             ///< empty: the container was started by `run`
+  std::vector<std::string> rdt_groups;  ///< of resctrl, made for it: removed with it
+  bool foreground = false;  ///< it dies with its `minirun run`; `gc` may remove the rest
+  bool keep = false;        ///< `run --keep`: not removed at the end
+  bool hooks = false;       ///< config.json has hooks: read again where they are due
+  bool notify = false;      ///< has a directory for a NOTIFY_SOCKET
+  bool process = true;      ///< config.json has what `start` needs
+  std::uint64_t steps = 0;  ///< of the child's plan; with it `start` names the one that failed
   std::map<std::string, std::string> annotations;
   std::vector<std::string> arguments;    ///< `run SPEC -- COMMAND`: replaces the document's
   std::vector<std::string> environment;  ///< `run --env`: added to the document's

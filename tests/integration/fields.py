@@ -4,13 +4,14 @@ import array
 import fcntl
 import json
 import os
+import pathlib
 import shutil
 import socket
 import struct
 import subprocess
 import threading
 
-from harness import Skip, check, equal, read, test
+from harness import Skip, cgroup_mount, check, equal, needs, read, test, wait_until
 from integration.bundles import busybox_root
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -43,6 +44,14 @@ def owned_root(t):
     return root
 
 
+def idmappable(t):
+    """A directory on a file system that can be idmapped: in the VM tmpfs cannot, with Linux 6.1."""
+    place = pathlib.Path("/mnt/disk") if os.path.ismount("/mnt/disk") else t.dir
+    place = place / f"idmap-{t.marker}"
+    place.mkdir(mode=0o711)
+    return place
+
+
 def mount_line(out, where):
     return next(line for line in out.splitlines() if f" {where} " in line)
 
@@ -50,43 +59,57 @@ def mount_line(out, where):
 @test()
 def idmapped_mounts(t):
     """idmap and ridmap with mappings of their own, on a bind and on a new tmpfs; the files of the host stay as they are."""
-    (t.dir / "data/below").mkdir(parents=True)
-    (t.dir / "data/file").write_text("x")
-    os.chown(t.dir / "data/file", 3, 4)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", t.dir / "data/below"], check=True)
-    (t.dir / "data/below/file").write_text("x")
-    os.chown(t.dir / "data/below/file", 3, 4)
+    data = idmappable(t)
+    for name in ("tree/below", "other"):
+        (data / name).mkdir(parents=True)
+    subprocess.run(["mount", "--bind", data / "other", data / "tree/below"], check=True)
+    for name in ("tree/file", "tree/below/file"):
+        (data / name).write_text("x")
+        os.chown(data / name, 3, 4)
     maps = {"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
             "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}
 
     def change(config):
         config["mounts"] += [
-            {"destination": "/one", "type": "none", "source": str(t.dir / "data"), "options": ["rbind", "idmap"], **maps},
-            {"destination": "/all", "type": "none", "source": str(t.dir / "data"), "options": ["rbind", "ridmap"], **maps},
-            {"destination": "/new", "type": "tmpfs", "source": "tmpfs", "options": ["idmap", "mode=755"], **maps}]
+            {"destination": "/one", "type": "none", "source": str(data / "tree"), "options": ["rbind", "idmap"], **maps},
+            {"destination": "/all", "type": "none", "source": str(data / "tree"), "options": ["rbind", "ridmap"], **maps}]
 
+    def tmpfs(config):
+        config["mounts"].append({"destination": "/new", "type": "tmpfs", "source": "tmpfs",
+                                 "options": ["idmap", "mode=755"], **maps})
+
+    root = busybox_root(t)
     try:
-        out = oci(t, "busybox stat -c %u:%g /one/file /one/below/file /all/file /all/below/file /new; "
-                  "touch /all/mine && busybox stat -c %u:%g /all/mine", change).good(1).out.split()
+        out = oci(t, "busybox stat -c %u:%g /one/file /one/below/file /all/file /all/below/file; touch /all/mine",
+                  change, root).good(1).out.split()
         # A root without a mapping in the mount cannot make files there (EOVERFLOW).
-        equal(out, ["1003:2004", "3:4", "1003:2004", "1003:2004", "1000:2000"], "owners")
-        equal((os.stat(t.dir / "data/file").st_uid, os.stat(t.dir / "data/file").st_gid), (3, 4), "owner on the host")
+        equal(out, ["1003:2004", "3:4", "1003:2004", "1003:2004"], "owners")
+        found = os.stat(data / "tree/file")
+        equal((found.st_uid, found.st_gid), (3, 4), "owner on the host")
     finally:
-        subprocess.run(["umount", t.dir / "data/below"], check=True)
+        subprocess.run(["umount", data / "tree/below"], check=True)
+        shutil.rmtree(data)
+    if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 3):
+        equal(oci(t, "busybox stat -c %u:%g /new", tmpfs, root).good().out.split(), ["1000:2000"], "a new tmpfs")
+    else:
+        t.refused(oci(t, "true", tmpfs, root), "mounts[", "tmpfs", "cannot idmap")
 
 
 @test()
 def idmap_of_the_container(t):
     """idmap without mappings takes those of the container's user namespace: what its root writes is root's on the host."""
-    (t.dir / "data").mkdir()
+    data = idmappable(t)
 
     def change(config):
         userns(config)
-        config["mounts"].append({"destination": "/data", "type": "none", "source": str(t.dir / "data"),
+        config["mounts"].append({"destination": "/data", "type": "none", "source": str(data),
                                  "options": ["bind", "idmap"]})
 
-    oci(t, "echo made >/data/file; busybox stat -c %u /data", change, root=owned_root(t)).good()
-    equal(os.stat(t.dir / "data/file").st_uid, 0, "owner on the host")
+    try:
+        oci(t, "echo made >/data/file; busybox stat -c %u /data", change, root=owned_root(t)).good()
+        equal(os.stat(data / "file").st_uid, 0, "owner on the host")
+    finally:
+        shutil.rmtree(data)
 
 
 @test()
@@ -112,20 +135,24 @@ def idmap_refused(t):
 
 @test()
 def overlay_in_a_user_namespace(t):
-    """Lower directories are idmapped, so that the container's root owns them and files can be copied up."""
-    (t.dir / "lower/etc").mkdir(parents=True)
-    (t.dir / "lower/etc/file").write_text("lower\n")
-    for name in ("proc", "sys", "dev", "bin"):
-        (t.dir / "lower" / name).mkdir()
-    shutil.copy("/bin/busybox", t.dir / "lower/bin/sh")
-    os.chmod(t.dir, 0o711)
-    spec = {"command": ["/bin/sh", "-c", "echo more >>/etc/file && cat /etc/file"],
-            "userns": {"uid": ["0:100000:65536"]}, "root": {"overlay": {"lower": [str(t.dir / "lower")]}}}
-    dry = t.run(spec, options=["--dry-run"])
-    if "cannot be idmapped" in dry.err:
-        raise Skip("the file system of the test's directory cannot be idmapped")
-    equal(t.run(spec).good().out, "lower\nmore\n", "the file")
-    equal(read(t.dir / "lower/etc/file"), "lower\n", "the file of the layer")
+    """Lower directories are idmapped, so that the container's root owns them and files can be copied up; where the file
+    system cannot be idmapped --dry-run says so."""
+    lower = idmappable(t)
+    for name in ("etc", "proc", "sys", "dev", "bin"):
+        (lower / name).mkdir()
+    (lower / "etc/file").write_text("lower\n")
+    shutil.copy("/bin/busybox", lower / "bin/sh")
+
+    def spec(directory):
+        return {"command": ["/bin/sh", "-c", "echo more >>/etc/file && cat /etc/file"],
+                "userns": {"uid": ["0:100000:65536"]}, "root": {"overlay": {"lower": [str(directory)]}}}
+
+    try:
+        equal(t.run(spec(lower)).good().out, "lower\nmore\n", "the file")
+        equal(read(lower / "etc/file"), "lower\n", "the file of the layer")
+    finally:
+        shutil.rmtree(lower)
+    check("cannot be idmapped" in t.run(spec("/sys"), options=["--dry-run"]).err, "/sys can be idmapped?")
 
 
 @test()
@@ -305,6 +332,21 @@ def seccomp_agent(t):
            state["state"]["annotations"]), (["seccompFd"], "for the agent", name, "creating",
                                             {"org.example.key": "value"}), "state")
     equal(state["pid"], state["state"]["pid"], "pids")
+    # The same with create and start.
+    path.unlink()
+    agent = Agent(path, 0)
+    agent.start()
+
+    def edit(config):
+        change(config)
+        config["process"]["args"] = ["busybox", "mkdir", "/made"]
+
+    name = t.id()
+    t.minirun("create", "--bundle", t.bundle(root, edit), name).good()
+    t.minirun("start", name).good()
+    agent.join(5)
+    t.minirun("delete", "-f", name).good()
+    equal(agent.states[0][0]["state"]["id"], name, "id after start")
 
     def silent(config):
         change(config)
@@ -431,3 +473,151 @@ def exec_failures_are_explained(t):
     result = t.minirun("exec", name, "/bin/noint")
     t.minirun("delete", "-f", name).good()
     check("its interpreter /usr/bin/python9" in result.err, f"exec says {result.err!r}")
+
+
+@test()
+def user_namespace_fall_backs(t):
+    """In a user namespace that does not own them, proc, sysfs and mqueue are the host's, with the options that were asked
+    for; the same where the other namespace is joined by path."""
+    root = owned_root(t)
+
+    def shared(config):
+        userns(config)
+        config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"]
+                                         if n["type"] not in ("network", "ipc", "pid")]
+        config["linux"]["maskedPaths"] = config["linux"]["readonlyPaths"] = []
+
+    out = oci(t, "cat /proc/self/mountinfo", shared, root).good().out
+    for where, kind in (("/proc", "proc"), ("/sys", "sysfs"), ("/dev/mqueue", "mqueue")):
+        check(f" - {kind} " in mount_line(out, where), f"{where}: {mount_line(out, where)}")
+    check("ro," in mount_line(out, "/sys").split(" ")[5], "/sys is not read-only")
+
+    def joined(config):
+        userns(config)
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] in ("network", "uts"):
+                namespace["path"] = f"/proc/{holder.pid}/ns/" + {"network": "net", "uts": "uts"}[namespace["type"]]
+        del config["hostname"]
+        config["linux"]["maskedPaths"] = config["linux"]["readonlyPaths"] = []
+
+    holder = subprocess.Popen(["unshare", "--net", "--uts", "sleep", "60"])
+    try:
+        wait_until(lambda: os.readlink(f"/proc/{holder.pid}/ns/uts") != os.readlink("/proc/self/ns/uts"), "the holder")
+        out = oci(t, "for n in net uts; do readlink /proc/self/ns/$n; done; cat /proc/self/mountinfo", joined, root).good().out
+        equal(out.splitlines()[:2], [os.readlink(f"/proc/{holder.pid}/ns/{name}") for name in ("net", "uts")],
+              "namespaces")
+        check(" - sysfs " in mount_line(out, "/sys"), f"/sys: {mount_line(out, '/sys')}")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@test()
+def namespace_of_another_type(t):
+    """A namespace path of another type, or that is no namespace, is an error; nothing is created."""
+    def change(path):
+        def edit(config):
+            for namespace in config["linux"]["namespaces"]:
+                if namespace["type"] == "ipc":
+                    namespace["path"] = path
+        return edit
+
+    root = busybox_root(t)
+    t.refused(oci(t, "true", change("/proc/self/ns/uts"), root), "linux.namespaces", "EINVAL", "not a namespace of this type")
+    t.refused(oci(t, "true", change("/etc/hostname"), root), "linux.namespaces", "EINVAL")
+    t.refused(oci(t, "true", change("/nonexistent"), root), "linux.namespaces", "ENOENT")
+
+
+@test()
+def rdt_without_resctrl(t):
+    """intelRdt where resctrl is not mounted is an error that says so."""
+    if " - resctrl " in read("/proc/self/mountinfo"):
+        raise Skip("resctrl is mounted")
+
+    def change(config):
+        config["linux"]["intelRdt"] = {"closID": "x", "l3CacheSchema": "L3:0=f"}
+
+    t.refused(oci(t, "true", change), "/linux/intelRdt", "no resctrl file system is mounted")
+
+
+def ip(*words, check=True):
+    return subprocess.run(["ip", *words], check=check, capture_output=True, text=True).stdout
+
+
+@test()
+def net_devices(t):
+    """netDevices: moved with the new name, up, with the permanent addresses; not moved back at the end; back with its own
+    name and addresses when the start fails; a missing device or a name that is taken is an error."""
+    a, b = f"m{os.getpid()}a", f"m{os.getpid()}b"
+    root = busybox_root(t)
+
+    def unmake():
+        for name in (a, b):
+            ip("link", "del", name, check=False)
+        # The end of a namespace takes its devices away, and their peers, a little later.
+        wait_until(lambda: not {a, b} & set(os.listdir("/sys/class/net")), "the devices to be gone")
+
+    def make():
+        unmake()
+        ip("link", "add", a, "type", "veth", "peer", "name", b)
+        ip("addr", "add", "10.99.7.1/24", "dev", a)
+        ip("addr", "add", "fd77::1/64", "dev", a, "nodad")
+        ip("link", "set", a, "mtu", "1400")
+
+    def device(inside, **more):
+        def change(config):
+            config["linux"]["netDevices"] = {a: {"name": inside}}
+            config["process"].update(more)
+        return change
+
+    make()
+    try:
+        out = oci(t, "ip addr show dev inner; ip link", device("inner"), root).good().out
+        for words in ("mtu 1400", "10.99.7.1/24", "fd77::1/64", "UP", "inner"):
+            check(words in out, f"{words!r} is not in {out!r}")
+        check(a not in ip("link"), "the device is on the host again")
+        make()
+        out = oci(t, "ip link", device("eth%d"), root).good().out
+        check("eth0" in out, f"template: {out!r}")
+        make()
+        t.refused(oci(t, "", device("inner", args=["/missing"]), root), "process.args", status=127)
+        check("10.99.7.1/24" in ip("addr", "show", "dev", a), "the device did not come back as it was")
+        t.refused(oci(t, "true", device("lo"), root), f"linux.netDevices.{a}", "lo is taken", "EEXIST")
+        check("10.99.7.1/24" in ip("addr", "show", "dev", a), "the device did not stay")
+        unmake()
+        t.refused(oci(t, "true", device("inner"), root), f"linux.netDevices.{a}", "ENODEV")
+    finally:
+        unmake()
+
+
+@test()
+def cgroup_of_the_containers_root(t):
+    """With a writable cgroup mount and a new cgroup namespace the container's root can make cgroups, and cannot change its
+    own limits."""
+    def change(config):
+        userns(config)
+        for mount in config["mounts"]:
+            if mount["destination"] == "/sys/fs/cgroup":
+                mount["options"] = [o for o in mount["options"] if o != "ro"]
+
+    out = oci(t, "busybox mkdir /sys/fs/cgroup/below && echo made; busybox stat -c %u /sys/fs/cgroup/cgroup.procs; "
+              "busybox stat -c %u /sys/fs/cgroup/cgroup.freeze; busybox rmdir /sys/fs/cgroup/below",
+              change, owned_root(t)).good().out.split()
+    equal(out[0], "made", "a cgroup of the container's")
+    equal(out[1], "0", "owner of cgroup.procs")
+    check(out[2] != "0", f"cgroup.freeze belongs to the container: {out}")
+
+
+@test()
+def exec_at_the_limit_of_processes(t):
+    """An exec that pids.max has no room for says so, with the limit."""
+    needs("pids")
+    name = t.id()
+    spec = {"command": ["sh", "-c", "sleep 60 & sleep 60 & wait"], "resources": {"limits": {"pids": 3}}}
+    t.run(spec, options=["-d", "--id", name]).good()
+    pids = cgroup_mount() / "minirun" / name / "pids.current"
+    wait_until(lambda: read(pids).strip() == "3", "three processes")
+    result = t.minirun("exec", name, "true")
+    t.minirun("delete", "-f", name).good()
+    equal(result.status, 255, "status of exec")
+    check("pids.max = 3 is reached" in result.err, f"exec says {result.err!r}")
