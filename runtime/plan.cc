@@ -274,10 +274,6 @@ class Planner {
     plan_.cgroup_owner = cgroup_owner(spec_);
     if (spec_.intel_rdt)
       plan_.rdt = plan_rdt(*spec_.intel_rdt, options_.id, facts_.rdt, plan_.findings);
-    const Network::Mode mode = spec_.network.mode;
-    if (!options_.plans_network && mode != Network::Mode::unspecified &&
-        mode != Network::Mode::none && mode != Network::Mode::host)
-      error("/network", "only `run` makes a network");
     if (seccomp_ != nullptr && seccomp_->notify && spec_.seccomp->listener_path.empty())
       error("/linux/seccomp/listenerPath", "missing, expected a socket: SCMP_ACT_NOTIFY needs it");
     if (spec_.process) append_findings(check_labels(*spec_.process, facts_));
