@@ -245,29 +245,44 @@ def exec_affinity(t):
     check(first != "1", f"the first process has the affinity {first}")
 
 
+def has_apparmor():
+    try:
+        return read("/sys/module/apparmor/parameters/enabled").startswith("Y")
+    except FileNotFoundError:
+        return False
+
+
+def profile(name):
+    def change(config):
+        config["process"]["apparmorProfile"] = name
+    return change
+
+
+@test()
+def apparmor_profile(t):
+    """apparmorProfile is the one of the program, in run and exec; one that is not loaded is an error."""
+    if not has_apparmor():
+        raise Skip("this kernel has no AppArmor")
+    root = busybox_root(t)
+    look = "cat /proc/self/attr/apparmor/current"
+    equal(oci(t, look, profile("unconfined"), root).good().out.strip(), "unconfined", "profile")
+    name = t.id()
+    oci(t, "exec busybox sleep 60", profile("unconfined"), root, options=["-d", "--id", name]).good()
+    equal(t.minirun("exec", name, "sh", "-c", look).good().out.strip(), "unconfined", "profile of exec")
+    t.minirun("delete", "-f", name).good()
+    t.refused(oci(t, "true", profile("minirun-is-not-there"), root), "process.apparmorProfile", "not loaded")
+
+
 @test()
 def lsm_labels(t):
-    """apparmorProfile and selinuxLabel: applied where the kernel has the LSM, else an error that says that it lacks it."""
+    """apparmorProfile, selinuxLabel and mountLabel on a kernel without the LSM: errors that say that it lacks it."""
     root = busybox_root(t)
-
-    def profile(name):
-        def change(config):
-            config["process"]["apparmorProfile"] = name
-        return change
 
     def selinux(config):
         config["process"]["selinuxLabel"] = "system_u:system_r:container_t:s0"
         config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0"
 
-    try:
-        has_apparmor = read("/sys/module/apparmor/parameters/enabled").startswith("Y")
-    except FileNotFoundError:
-        has_apparmor = False
-    if has_apparmor:
-        equal(oci(t, "cat /proc/self/attr/apparmor/current", profile("unconfined"), root).good().out.strip(),
-              "unconfined", "profile")
-        t.refused(oci(t, "true", profile("minirun-is-not-there"), root), "process.apparmorProfile", "not loaded")
-    else:
+    if not has_apparmor():
         t.refused(oci(t, "true", profile("x"), root), "/process/apparmorProfile", "no AppArmor")
     if not os.path.exists("/sys/fs/selinux/enforce"):
         t.refused(oci(t, "true", selinux, root), "no SELinux", lines=2)
@@ -507,6 +522,14 @@ def user_namespace_fall_backs(t):
         equal(out.splitlines()[:2], [os.readlink(f"/proc/{holder.pid}/ns/{name}") for name in ("net", "uts")],
               "namespaces")
         check(" - sysfs " in mount_line(out, "/sys"), f"/sys: {mount_line(out, '/sys')}")
+
+        def joined_pid(config):
+            joined(config)
+            for namespace in config["linux"]["namespaces"]:
+                if namespace["type"] == "pid":
+                    namespace["path"] = "/proc/self/ns/pid"
+
+        t.refused(oci(t, "true", joined_pid, root), "/linux/namespaces", "join its user namespace, too")
     finally:
         holder.kill()
         holder.wait()
