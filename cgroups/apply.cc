@@ -185,6 +185,58 @@ Status check_memory(const CgroupFd& cgroup, const CgroupPlan& plan) {
   return {};
 }
 
+/// The write that undoes `write`: what its file says now about the same device or name.
+/// Errors: the file cannot be read.
+Result<CgroupWrite> opposite(const CgroupFd& cgroup, CgroupWrite write) {
+  Result<std::string> text = read_beneath(cgroup.get(), write.file.c_str());
+  if (!text && text.error().errnum == ENOENT && write.if_absent == IfAbsent::write) {
+    write.file = std::exchange(write.else_file, {});
+    write.value = std::exchange(write.else_value, {});
+    write.if_absent = IfAbsent::fail;
+    text = read_beneath(cgroup.get(), write.file.c_str());
+  }
+  if (!text && text.error().errnum == ENOENT) return write;  // writing it says why
+  if (!text) return std::unexpected(std::move(text).error());
+  const auto words = split_words(write.value);
+  const bool io = write.file == "io.max" || write.file == "io.weight" ||
+                  write.file == "io.bfq.weight" || write.file == "io.latency";
+  const bool keyed = words.size() > 1 && (io || write.file == "rdma.max" ||
+                                          write.file == "misc.max" || write.file == "dmem.max");
+  const std::string key(keyed ? words[0] : io ? "default" : "");
+  for (std::string_view line : split(*text, '\n')) {
+    const auto now = split_words(line);
+    if (now.empty()) continue;
+    if (!key.empty() && now[0] != key && now.size() > 1) continue;
+    write.value = line;
+    return write;
+  }
+  if (write.file == "io.max")
+    write.value = key + " rbps=max wbps=max riops=max wiops=max";
+  else if (keyed)
+    write.value = key + (io ? " default" : " max");
+  else if (write.file.starts_with("cpuset."))
+    write.value = "\n";  // an empty list
+  return write;
+}
+
+/// Each value or none of them.
+Status write_or_restore(const CgroupFd& cgroup, const CgroupPlan& plan) {
+  if (plan.check_memory) TRY(check_memory(cgroup, plan));
+  std::vector<CgroupWrite> undo;
+  for (const CgroupWrite& write : plan.writes) {
+    undo.push_back(TRY(opposite(cgroup, write)));
+    Status written = apply_write(cgroup, write);
+    if (written) continue;
+    undo.pop_back();
+    for (auto old = undo.rbegin(); old != undo.rend(); ++old)
+      if (const Status restored = apply_write(cgroup, *old); !restored)
+        written.error().detail +=
+            fmt::format("; {} could not be put back to \"{}\"", old->file, old->value);
+    return written;
+  }
+  return {};
+}
+
 Status write_values(const CgroupFd& cgroup, const CgroupPlan& plan) {
   if (plan.check_memory)
     if (Status checked = check_memory(cgroup, plan); !checked) return checked;
@@ -264,10 +316,26 @@ struct CgroupMaker {
     return {};
   }
 
+  // The scope that systemd has made with our placeholder in it; it goes when that goes.
+  Status adopt() {
+    const std::string leaf = join(names, names.size());
+    cgroup.leaf_ =
+        CgroupFd(open_beneath(cgroup.mount_.get(), leaf.c_str(), O_RDONLY | O_DIRECTORY));
+    if (!cgroup.leaf_) return os_error(cgroup.path_, "systemd made the scope elsewhere");
+    cgroup.made_.push_back(leaf);
+    if (TRY(read_cgroup_events(cgroup.leaf_)).frozen)
+      return plain_error(cgroup.path_, "would be frozen like a cgroup above it");
+    return {};
+  }
+
   Status run(const CgroupPlan& plan) {
     cgroup.kept_ = false;
-    const bool existed = TRY(make_leaf());
-    if (Status checked = check_state(existed); !checked) return checked;
+    if (plan.scope) {
+      TRY(adopt());
+    } else {
+      const bool existed = TRY(make_leaf());
+      if (Status checked = check_state(existed); !checked) return checked;
+    }
     if (!plan.controllers.empty())
       if (Status enabled = enable_controllers(cgroup.mount_, cgroup.leaf_, names, plan.controllers);
           !enabled)
@@ -348,7 +416,7 @@ Status update_cgroup(const CgroupPlan& plan, const CgroupFacts& facts) {
   if (!leaf) return os_error(plan.path);
   if (Status enabled = enable_controllers(mount, leaf, names, plan.controllers); !enabled)
     return enabled;
-  return write_values(leaf, plan);
+  return write_or_restore(leaf, plan);
 }
 
 Status delegate_cgroup(const CgroupFd& cgroup, uid_t uid, gid_t gid) {

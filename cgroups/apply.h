@@ -54,7 +54,7 @@ class Cgroup {
 
 /// Writes the values of a plan made with CgroupPlanOptions::update into an existing cgroup and
 /// enables the controllers that it did not have. Devices: see replace_device_filter.
-/// Stops at the first error; values before it stay.
+/// When one fails, those before it are put back, last first; what cannot be is in the error.
 [[nodiscard]] Status update_cgroup(const CgroupPlan& plan, const CgroupFacts& facts);
 
 /// Gives the directory and the files of /sys/kernel/cgroup/delegate (cgroup.procs and its like,

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cgroups/planners.h"
+#include "cgroups/systemd.h"
 
 namespace minirun {
 namespace {
@@ -172,10 +173,48 @@ std::string why_missing(const CgroupFacts& facts, std::string_view controller) {
                      controller, kVm);
 }
 
+namespace {
+
+/// --cgroup-manager=disabled: a limit has nothing to stand on.
+CgroupPlanResult plan_without_cgroup(const ContainerSpec& spec, const HostFacts& host,
+                                     std::string_view id) {
+  CgroupPlanResult planned = plan_cgroup(spec, host, id);
+  CgroupPlanResult result;
+  for (const CgroupWrite& write : planned.plan.writes)
+    result.findings.push_back({Finding::Level::error, to_pointer(write.source),
+                               fmt::format("{} cannot be set: --cgroup-manager=disabled leaves the "
+                                           "container without a cgroup of its own",
+                                           write.file)});
+  if (planned.plan.attach_devices)
+    result.findings.push_back({Finding::Level::warning, "/linux/resources/devices",
+                               "are not enforced with --cgroup-manager=disabled"});
+  return result;
+}
+
+void plan_scope(const ContainerSpec& spec, const HostFacts& host, std::string_view id,
+                CgroupPlanResult& result) {
+  const auto fail = [&result](const Error& error) {
+    result.findings.push_back({Finding::Level::error, "/linux/cgroupsPath", error.detail});
+  };
+  Result<ScopeName> name = parse_scope_name(spec.cgroups_path, id, host.euid == 0);
+  if (!name) return fail(name.error());
+  const Result<std::string> slice = slice_path(name->slice);
+  if (!slice) return fail(slice.error());
+  result.plan.path = fmt::format("{}{}/{}", manager_root(host), *slice, name->unit);
+  result.plan.scope = ScopeUnit{
+      std::move(name->unit), std::move(name->slice), fmt::format("minirun container {}", id), {}};
+}
+
+}  // namespace
+
 CgroupPlanResult plan_cgroup(const ContainerSpec& spec, const HostFacts& host, std::string_view id,
                              CgroupPlanOptions options) {
   CgroupPlanResult result;
-  result.plan.path = plan_path(spec, host, id, result.findings);
+  if (options.manager == CgroupManager::disabled) return plan_without_cgroup(spec, host, id);
+  if (options.manager == CgroupManager::systemd)
+    plan_scope(spec, host, id, result);
+  else
+    result.plan.path = plan_path(spec, host, id, result.findings);
   if (host.cgroup.mount_point.empty())
     result.findings.push_back(
         {Finding::Level::error, "", why_missing(host.cgroup, "container's cgroup")});
@@ -186,6 +225,7 @@ CgroupPlanResult plan_cgroup(const ContainerSpec& spec, const HostFacts& host, s
   if (!host.cgroup.mount_point.empty()) require_controllers(result, host, result.findings);
   collect_controllers(result.plan, host, options.account);
   result.plan.check_memory = spec.resources.memory.check_before_update;
+  if (result.plan.scope) result.plan.scope->properties = unit_properties(result.plan.writes);
   return result;
 }
 

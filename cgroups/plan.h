@@ -3,9 +3,12 @@
 // Must not: make a system call, or drop a limit that cannot be set (it becomes a Finding).
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/findings.h"
@@ -36,14 +39,39 @@ struct CgroupWrite {
   bool operator==(const CgroupWrite&) const = default;
 };
 
+/// A property of a systemd unit, in the types that its limits have.
+struct UnitProperty {
+  std::string name;
+  std::variant<std::string, bool, std::uint64_t, std::vector<std::uint8_t>> value;
+  bool operator==(const UnitProperty&) const = default;
+};
+
+/// The transient scope that is the container's cgroup under the systemd cgroup manager.
+struct ScopeUnit {
+  std::string unit;   ///< "minirun-web.scope"
+  std::string slice;  ///< "system.slice"
+  std::string description;
+  std::vector<UnitProperty> properties;
+  bool operator==(const ScopeUnit&) const = default;
+};
+
+/// Who makes the container's cgroup.
+enum class CgroupManager {
+  cgroupfs,  ///< we, with mkdir(2)
+  systemd,   ///< systemd, as a scope unit
+  disabled,  ///< nobody: the container stays in the caller's
+};
+
 struct CgroupPlan {
-  /// Below the cgroup2 mount, absolute, without "." or "..": "/minirun/<id>".
+  /// Below the cgroup2 mount, absolute, without "." or "..": "/minirun/<id>". Empty: no cgroup of
+  /// its own.
   std::string path;
   std::vector<std::string> controllers;  ///< to be enabled along the path, in table order
   std::vector<CgroupWrite> writes;       ///< in this order
   bool check_memory = false;  ///< refuse a memory.max or memory.swap.max at or below the usage
   bool attach_devices = false;
   std::vector<DeviceRule> devices;  ///< the last match of each access bit wins, default deny
+  std::optional<ScopeUnit> scope;   ///< made by systemd at `path`
   bool operator==(const CgroupPlan&) const = default;
 };
 
@@ -54,6 +82,7 @@ struct CgroupPlanOptions {
   bool account = false;
   /// The cgroup exists and has values: cpu.max.burst is lowered before cpu.max.
   bool update = false;
+  CgroupManager manager = CgroupManager::cgroupfs;
 };
 
 struct CgroupPlanResult {

@@ -146,6 +146,23 @@ std::map<std::string, IoStats> parse_io_stat(std::string_view text) {
   return devices;
 }
 
+namespace {
+
+// "some avg10=0.12 avg60=0.00 avg300=0.00 total=4711"
+std::array<double, 3> averages(std::string_view line) {
+  std::array<double, 3> percent{};
+  std::size_t next = 0;
+  for (std::string_view word : split_words(line)) {
+    if (!word.starts_with("avg") || next == percent.size()) continue;
+    const std::size_t equals = word.find('=');
+    if (equals == std::string_view::npos) continue;
+    std::from_chars(word.data() + equals + 1, word.data() + word.size(), percent[next++]);
+  }
+  return percent;
+}
+
+}  // namespace
+
 std::optional<Pressure> parse_pressure(std::string_view text) {
   std::optional<Pressure> pressure;
   for (std::string_view line : split(text, '\n')) {
@@ -153,8 +170,12 @@ std::optional<Pressure> parse_pressure(std::string_view text) {
     if (total == std::string_view::npos) continue;
     const std::uint64_t usec = to_number(line.substr(total + 6));
     if (!pressure) pressure.emplace();
-    if (line.starts_with("some ")) pressure->some_usec = usec;
-    if (line.starts_with("full ")) pressure->full_usec = usec;
+    const bool some = line.starts_with("some ");
+    (some ? pressure->some_percent : pressure->full_percent) = averages(line);
+    if (some)
+      pressure->some_usec = usec;
+    else
+      pressure->full_usec = usec;
   }
   return pressure;
 }

@@ -2,6 +2,7 @@
 // Must not: keep time or compute rates (probes/ does).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -63,10 +64,12 @@ struct IoStats {
 /// io.stat, by "major:minor".
 [[nodiscard]] std::map<std::string, IoStats> parse_io_stat(std::string_view text);
 
-/// Pressure stall totals in microseconds since the cgroup was made.
+/// Pressure stall information: totals in microseconds since the cgroup was made, and the share of
+/// the last 10, 60 and 300 seconds in percent.
 struct Pressure {
   std::uint64_t some_usec = 0;
   std::optional<std::uint64_t> full_usec;  ///< for cpu since Linux 5.13
+  std::array<double, 3> some_percent{}, full_percent{};
   bool operator==(const Pressure&) const = default;
 };
 [[nodiscard]] std::optional<Pressure> parse_pressure(std::string_view text);
@@ -83,6 +86,29 @@ struct CgroupStats {
 
 /// Reads all of it. Errors: the cgroup is gone (ENODEV); an absent file is not an error.
 [[nodiscard]] Result<CgroupStats> read_stats(const CgroupFd& cgroup);
+
+// ------------------------------------------------------------------ what only `events` shows
+
+struct HugetlbStats {
+  std::uint64_t current = 0;
+  std::optional<std::uint64_t> max;  ///< absent: no limit
+  std::uint64_t failures = 0;
+  bool operator==(const HugetlbStats&) const = default;
+};
+
+/// The rarer controllers, and what is counted for each process.
+struct DetailedStats {
+  std::map<std::string, HugetlbStats> hugetlb;  ///< by page size, "2MB"
+  std::map<std::string, FlatKeys> rdma;         ///< rdma.current by device
+  FlatKeys misc;                                ///< misc.current
+  std::string cpus, mems;                       ///< cpuset.*.effective
+  /// Sums over the threads that live now; what ended took its numbers along.
+  std::uint64_t voluntary_switches = 0, involuntary_switches = 0;
+  std::uint64_t processes = 0, threads = 0;
+  /// True when there are more threads than are looked at (4096).
+  bool switches_truncated = false;
+};
+[[nodiscard]] Result<DetailedStats> read_detailed_stats(const CgroupFd& cgroup);
 
 // ------------------------------------------------------------------ which limit was hit
 

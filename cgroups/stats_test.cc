@@ -23,7 +23,7 @@ TEST(CgroupStatsText, IoStat) {
 TEST(CgroupStatsText, Pressure) {
   EXPECT_EQ(parse_pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=12\n"
                            "full avg10=1.50 avg60=0.00 avg300=0.00 total=7\n"),
-            (Pressure{12, 7}));
+            (Pressure{12, 7, {}, {1.5, 0, 0}}));
   EXPECT_EQ(parse_pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=12\n"),
             (Pressure{12, std::nullopt}));
   EXPECT_FALSE(parse_pressure(""));

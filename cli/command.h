@@ -46,9 +46,15 @@ std::unique_ptr<Command> make_ps();
 std::unique_ptr<Command> make_kill();
 std::unique_ptr<Command> make_pause();
 std::unique_ptr<Command> make_resume();
+std::unique_ptr<Command> make_update();
 std::unique_ptr<Command> make_delete();
 std::unique_ptr<Command> make_gc();
+std::unique_ptr<Command> make_events();
 std::unique_ptr<Command> make_spec();
+std::unique_ptr<Command> make_features();
+std::unique_ptr<Command> make_info();
+std::unique_ptr<Command> make_checkpoint();
+std::unique_ptr<Command> make_restore();
 std::unique_ptr<Command> make_probe();
 
 }  // namespace minirun::cli

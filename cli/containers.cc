@@ -27,6 +27,7 @@ json state_json(const ContainerView& view) {
                  {"owner", ""}};
   if (!record.annotations.empty()) object["annotations"] = record.annotations;
   if (!record.cgroup_path.empty()) object["cgroup"] = record.cgroup_mount + record.cgroup_path;
+  if (!record.systemd_unit.empty()) object["systemd-scope"] = record.systemd_unit;
   if (view.status == ContainerStatus::crashed) object["crashed"] = true;
   return object;
 }

@@ -56,6 +56,7 @@ class Create : public Command {
     LaunchOptions launch;
     launch.id = id_;
     launch.wait_for_start = true;
+    launch.cgroup_manager = manager_of(options);
     TRY(flags_.adapt(loaded.spec, record, launch, root.path()));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(loaded.spec, &root, output));
     const LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);

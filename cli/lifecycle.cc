@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/containers.h"
+#include "runtime/update.h"
 
 namespace minirun::cli {
 namespace {
@@ -14,7 +15,11 @@ class State : public Command {
   int run(const GlobalOptions& options, Output& output) override {
     const Result<Found> found = find_container(options, id_);
     if (!found) return report(std::unexpected(found.error()), output);
-    return print(dump(state_json(found->view))) ? 0 : 1;
+    nlohmann::ordered_json state = state_json(found->view);
+    // What `update` changed; a key of ours, absent until then.
+    if (const auto updated = stored_resources(found->dir); updated && *updated)
+      state["resources"] = nlohmann::ordered_json::parse(**updated, nullptr, false);
+    return print(dump(state)) ? 0 : 1;
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "runtime/update.h"
 #include "security/seccomp_cache.h"
 
 namespace minirun::cli {
@@ -25,13 +26,19 @@ void apply(const Overrides& overrides, ContainerSpec& spec) {
   }
 }
 
-Result<ContainerSpec> stored_spec(const ContainerDir& dir, const Record& record) {
+Result<ContainerSpec> original_spec(const ContainerDir& dir, const Record& record) {
   LoadedSpec loaded = parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle);
   for (const Finding& finding : loaded.findings)
     if (finding.level == Finding::Level::error)
       return plain_error("config.json of " + dir.id(), finding.pointer + ": " + finding.message);
   apply({record.environment, record.arguments}, loaded.spec);
   return std::move(loaded.spec);
+}
+
+Result<ContainerSpec> stored_spec(const ContainerDir& dir, const Record& record) {
+  ContainerSpec spec = TRY(original_spec(dir, record));
+  TRY(apply_stored_resources(dir, spec));
+  return spec;
 }
 
 Result<std::optional<SeccompProgram>> seccomp_of(const ContainerSpec& spec, const StateRoot* root,
@@ -46,6 +53,11 @@ Result<std::optional<SeccompProgram>> seccomp_of(const ContainerSpec& spec, cons
   if (!program) return std::unexpected(std::move(program).error());
   for (const std::string& warning : program->warnings) output.debug(warning);
   return std::move(*program);
+}
+
+CgroupManager manager_of(const GlobalOptions& options) {
+  if (options.cgroup_manager == "systemd") return CgroupManager::systemd;
+  return options.cgroup_manager == "disabled" ? CgroupManager::disabled : CgroupManager::cgroupfs;
 }
 
 std::optional<int> parse_signal(std::string_view text) {

@@ -21,6 +21,9 @@ struct Overrides {
 void apply(const Overrides& overrides, ContainerSpec& spec);
 
 /// The spec of an existing container, as it was started.
+[[nodiscard]] Result<ContainerSpec> original_spec(const ContainerDir& dir, const Record& record);
+
+/// The same with the limits that `update` gave it since.
 [[nodiscard]] Result<ContainerSpec> stored_spec(const ContainerDir& dir, const Record& record);
 
 /// The compiled filter of the spec, from the cache in the state directory when there is one.
@@ -28,6 +31,9 @@ void apply(const Overrides& overrides, ContainerSpec& spec);
 [[nodiscard]] Result<std::optional<SeccompProgram>> seccomp_of(const ContainerSpec& spec,
                                                                const StateRoot* root,
                                                                Output& output);
+
+/// --cgroup-manager and --systemd-cgroup.
+[[nodiscard]] CgroupManager manager_of(const GlobalOptions& options);
 
 /// "15", "TERM", "SIGTERM", "rtmin+3"; case-insensitive. 0 asks whether it lives. nullopt: no
 /// signal.

@@ -16,6 +16,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/version.h"
 #include "security/seccomp.h"
 
 namespace minirun::cli {
@@ -32,9 +33,15 @@ std::span<const CommandRow> commands() {
       CommandRow{"kill", "send a signal to a container", make_kill, 1, true},
       CommandRow{"pause", "make a container stand still", make_pause},
       CommandRow{"resume", "let a paused container go on", make_resume},
+      CommandRow{"update", "change the limits of a container", make_update},
       CommandRow{"delete", "remove a container", make_delete},
+      CommandRow{"events", "tell the statistics of a container, and kills by memory", make_events},
       CommandRow{"gc", "remove what crashed commands left behind", make_gc},
       CommandRow{"spec", "write a default OCI config.json", make_spec},
+      CommandRow{"features", "print what this version can do, as JSON", make_features},
+      CommandRow{"info", "say what this host offers, and what each missing piece costs", make_info},
+      CommandRow{"checkpoint", "not supported", make_checkpoint},
+      CommandRow{"restore", "not supported", make_restore},
       CommandRow{"probe", "measure what limits do, on the host and in a container", make_probe},
   };
   return rows;
@@ -55,13 +62,7 @@ std::string usage() {
 
 std::string version() {
   return fmt::format("minirun version {}\ncommit: {}\nspec: 1.3.0\nlibseccomp: {}\n",
-                     MINIRUN_VERSION,
-#ifdef MINIRUN_COMMIT
-                     MINIRUN_COMMIT,
-#else
-                     "unknown",
-#endif
-                     libseccomp_version());
+                     MINIRUN_VERSION, commit(), libseccomp_version());
 }
 
 // Closed standard descriptors would be taken by our own files, and inherited by the container.

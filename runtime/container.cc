@@ -188,6 +188,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.created = timestamp();
   record.cgroup_mount = context.facts.cgroup.mount_point;
   record.cgroup_path = plan.cgroup.path;
+  if (plan.cgroup.scope) record.systemd_unit = plan.cgroup.scope->unit;
   record.steps = plan.child.size();
   if (plan.start_socket != Slot::none) record.start_socket = "start.sock";
   TRY(fault_point("record"));
@@ -271,6 +272,13 @@ bool lives(ContainerStatus status) {
 }
 
 Status signal_all(const ContainerView& view, int signal, const HostFacts& facts) {
+  if (view.cgroup_path().empty()) {
+    // --cgroup-manager=disabled: the first process is all that we know to be the container's.
+    const PidFd init = TRY(open_init(*view.init));
+    if (::syscall(SYS_pidfd_send_signal, init.get(), signal, nullptr, 0) != 0)
+      return os_error(view.id, fmt::format("send signal {}", signal));
+    return {};
+  }
   const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.cgroup_path()));
   if (signal == SIGKILL) return kill_cgroup(cgroup);
   for (const pid_t pid : TRY(cgroup_pids(cgroup, true)))

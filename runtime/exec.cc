@@ -1,13 +1,17 @@
 #include "runtime/exec.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 
+#include "base/file.h"
 #include "cgroups/control.h"
+#include "cgroups/discovery.h"
 #include "runtime/exec_error.h"
 #include "runtime/launch.h"
 #include "runtime/plan_attributes.h"
@@ -97,6 +101,50 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
 
 namespace {
 
+/// Where the process is cloned into; absent: the container has no cgroup.
+Result<CgroupFd> exec_cgroup(const ContainerView& view, const ExecRequest& request,
+                             const HostFacts& facts) {
+  if (view.cgroup_path().empty()) {
+    if (request.cgroup.empty()) return CgroupFd();
+    return plain_error("--cgroup", "the container has no cgroup of its own");
+  }
+  CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.cgroup_path()));
+  if (request.cgroup.empty()) return cgroup;
+  Result<CgroupFd> below = open_sub_cgroup(cgroup, request.cgroup);
+  if (!below) return std::unexpected(std::move(below).error().in("--cgroup"));
+  return below;
+}
+
+/// The cgroup of init. A container that made cgroups of its own (systemd in it) has no process in
+/// its topmost one, and the kernel lets nobody in there.
+Result<CgroupFd> cgroup_of_init(const ContainerView& view, const HostFacts& facts) {
+  const std::string text =
+      TRY(read_file(AT_FDCWD, fmt::format("/proc/{}/cgroup", view.init->pid), 1 << 16));
+  for (const CgroupMembership& membership : parse_proc_cgroup(text))
+    if (membership.hierarchy == 0 && membership.path.starts_with(view.cgroup_path() + "/"))
+      return open_cgroup(facts.cgroup, membership.path);
+  return os_error(EBUSY, view.cgroup_path(), "has cgroups below it that must take its processes");
+}
+
+Result<Child> spawn(const ContainerView& view, const ExecRequest& request, const Stage& stage,
+                    const HostFacts& facts) {
+  const CgroupFd cgroup = TRY(exec_cgroup(view, request, facts));
+  Result<Child> child = spawn_stage(stage, 0, cgroup.get(), false);
+  if (child) return child;
+  if (child.error().errnum != EBUSY || !request.cgroup.empty())
+    return std::unexpected(explain_clone(std::move(child).error(), cgroup.get()));
+  return spawn_stage(stage, 0, TRY(cgroup_of_init(view, facts)).get(), false);
+}
+
+/// Of the container's own first process: what runs beside it must not be killed before or after.
+Status set_oom_score(const ExecRequest& request, pid_t pid) {
+  if (!request.process.oom_score_adj) return {};
+  const std::string path = fmt::format("/proc/{}/oom_score_adj", pid);
+  const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return os_error(path);
+  return write_all(fd.get(), std::to_string(*request.process.oom_score_adj), "process.oomScoreAdj");
+}
+
 /// config.md "execCPUAffinity": where the runtime's own process runs until the new one is in the
 /// container's cgroup, into which it is cloned.
 Status set_initial_affinity(const Process& process) {
@@ -111,13 +159,13 @@ Status set_initial_affinity(const Process& process) {
 
 Result<ExecResult> exec_in_container(const ContainerView& view, const ExecRequest& request,
                                      const HostFacts& facts) {
-  if (view.status == ContainerStatus::paused)
+  const bool paused = view.status == ContainerStatus::paused;
+  if (paused && !request.ignore_paused)
     return plain_error(view.id,
                        "cannot exec in a paused container (use --ignore-paused to override)");
-  if (view.status != ContainerStatus::running && view.status != ContainerStatus::created)
+  if (!paused && view.status != ContainerStatus::running && view.status != ContainerStatus::created)
     return plain_error(view.id, "container not running");
   const PidFd init = TRY(open_init(*view.init));
-  const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, view.record->cgroup_path));
   const SignalFd signals = TRY(SignalFd::open());
   // What a careless caller left open must not reach a process that the container can look into.
   if (::close_range(static_cast<unsigned>(3 + request.preserve_fds), ~0U, CLOSE_RANGE_CLOEXEC) != 0)
@@ -128,9 +176,7 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   if (const auto uid = host_uid(request.spec, request.process); uid && !request.process.terminal)
     give_standard_pipes(*uid);
   Launched process;
-  Result<Child> spawned = spawn_stage(stage, 0, cgroup.get(), false);
-  if (!spawned) return std::unexpected(explain_clone(std::move(spawned).error(), cgroup.get()));
-  Child child = std::move(*spawned);
+  Child child = TRY(spawn(view, request, stage, facts));
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);
   TRY(send_slots(child, stage, {-1, init.get()}, 2));
@@ -139,6 +185,8 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                    .forks = has_pid_namespace(request.spec),
                    .signal_fd = signals.get(),
                    .hooks = {}}));
+  TRY(set_oom_score(request, process.init.pid));
+  if (request.handover != nullptr) TRY(request.handover->give(process));
   std::optional<TerminalProxy> terminal;
   if (process.console) terminal.emplace(TRY(TerminalProxy::start(std::move(process.console))));
   if (request.spec.intel_rdt)
@@ -158,6 +206,7 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
                            container_process_state(state, seccomp.listener_metadata), listener);
     };
   TRY(give_word(process, steps, signals.get(), true));
+  if (request.handover != nullptr) request.handover->keep();
   ExecResult result;
   result.pid = process.init.pid;
   if (request.detach) {

@@ -2,9 +2,12 @@
 // Must not: decide what it may do: the caller gives the whole Process.
 #pragma once
 
+#include <string>
+
 #include "base/host_facts.h"
 #include "base/result.h"
 #include "runtime/container.h"
+#include "runtime/handover.h"
 #include "runtime/run.h"
 #include "spec/model.h"
 
@@ -16,9 +19,13 @@ struct ExecRequest {
   const SeccompProgram* seccomp = nullptr;
   bool detach = false;
   int preserve_fds = 0;
+  std::string cgroup{};        ///< below the container's own; empty: the container's
+  bool ignore_paused = false;  ///< the program then waits for `resume`
   /// A hook: this very file is executed, and nothing is added to the environment. Empty: args[0] is
   /// looked up as for any program.
   std::string program{};
+  /// Gets the terminal, the pidfd and the pid before the program runs; may be null.
+  Handover* handover = nullptr;
 };
 
 struct ExecResult {

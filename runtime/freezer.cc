@@ -36,8 +36,9 @@ Status resume_container(const ContainerView& view, const HostFacts& facts) {
 Result<std::vector<pid_t>> container_pids(const ContainerView& view, const HostFacts& facts) {
   if (!moves(view.status) && view.status != ContainerStatus::paused)
     return plain_error(view.id, "container not running");
-  if (view.cgroup_path().empty() && view.init) return std::vector<pid_t>{view.init->pid};
-  return cgroup_pids(TRY(open_container_cgroup(view, facts)), true);
+  if (view.cgroup_path().empty() && view.init) return std::vector<pid_t>(1, view.init->pid);
+  const CgroupFd cgroup = TRY(open_container_cgroup(view, facts));
+  return cgroup_pids(cgroup, true);
 }
 
 }  // namespace minirun

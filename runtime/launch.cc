@@ -21,8 +21,10 @@
 
 #include "base/file.h"
 #include "cgroups/stats.h"
+#include "cgroups/systemd.h"
 #include "runtime/exec_error.h"
 #include "runtime/fault.h"
+#include "runtime/placeholder.h"
 #include "runtime/process_info.h"
 #include "runtime/sockets.h"
 #include "runtime/standard_pipes.h"
@@ -297,8 +299,8 @@ class Launcher {
 
   Result<Launched> run() {
     TRY(fault_point("cgroup"));
-    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
-    if (plan_.cgroup_owner)
+    TRY(make_cgroup());
+    if (plan_.cgroup_owner && launched_.cgroup)
       TRY(delegate_cgroup(launched_.cgroup->fd(), *plan_.cgroup_owner, static_cast<gid_t>(-1)));
     if (plan_.rdt) launched_.rdt = TRY(RdtGroup::create(*plan_.rdt));
     mark("cgroup");
@@ -350,6 +352,16 @@ class Launcher {
     if (context_.clock != nullptr) context_.clock->mark(name);
   }
 
+  Status make_cgroup() {
+    if (plan_.cgroup.path.empty()) return {};
+    if (plan_.cgroup.scope) {
+      placeholder_ = TRY(ScopePlaceholder::start());
+      TRY(start_scope(*plan_.cgroup.scope, placeholder_->pid(), context_.facts));
+    }
+    launched_.cgroup = TRY(Cgroup::create(plan_.cgroup, context_.facts.cgroup));
+    return {};
+  }
+
   Status move_devices(pid_t pid) {
     if (plan_.net_devices.empty() || launched_.devices) return {};
     Fd host = TRY(open_own_netns());
@@ -389,11 +401,13 @@ class Launcher {
 
   Result<Child> clone_visiting(const Stage& stage) {
     const Visit visit = TRY(Visit::enter(plan_.joined_for_clone, slots_));
-    return spawn_stage(stage, plan_.clone_flags, launched_.cgroup->fd().get(), plan_.write_id_maps);
+    return spawn_stage(stage, plan_.clone_flags,
+                       launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps);
   }
 
   Status start_child(const Stage& stage) {
     child_ = TRY(clone_visiting(stage));
+    placeholder_.reset();  // the scope has a process of its own now
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
     TRY(fault_point("descriptors"));
@@ -453,6 +467,7 @@ class Launcher {
   const LaunchPlan& plan_;
   const LaunchContext& context_;
   std::vector<int> slots_;
+  std::optional<ScopePlaceholder> placeholder_;
   Launched launched_;
   Child child_;
 };

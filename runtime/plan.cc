@@ -263,8 +263,10 @@ class Planner {
   }
 
   void plan_cgroup() {
-    CgroupPlanResult result = minirun::plan_cgroup(
-        spec_, facts_, options_.id, {.formula = options_.formula, .account = options_.account});
+    CgroupPlanResult result = minirun::plan_cgroup(spec_, facts_, options_.id,
+                                                   {.formula = options_.formula,
+                                                    .account = options_.account,
+                                                    .manager = options_.cgroup_manager});
     plan_.cgroup = std::move(result.plan);
     append_findings(result.findings);
   }
@@ -392,7 +394,7 @@ class Planner {
 
   RootfsPlan plan_root() {
     RootfsInput input;
-    if (!facts_.cgroup.mount_point.empty())
+    if (!facts_.cgroup.mount_point.empty() && !plan_.cgroup.path.empty())
       input.cgroup_directory = facts_.cgroup.mount_point + plan_.cgroup.path;
     input.layer_directory = options_.layer_directory;
     RootfsPlan rootfs = plan_rootfs(spec_, facts_, input, slots_);

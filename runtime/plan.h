@@ -33,6 +33,7 @@ struct LaunchOptions {
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
   bool account = false;  ///< see CgroupPlanOptions
+  CgroupManager cgroup_manager = CgroupManager::cgroupfs;
   /// A program that minirun brings, executed in place of the first of process.args: an open
   /// descriptor of ours. -1: there is none. Not together with `wait_for_start`.
   int program_fd = -1;

@@ -249,7 +249,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
                    .pidfd = launched.pidfd.get(),
                    .terminal = terminal ? &*terminal : nullptr,
                    .deadline = {},
-                   .cgroup = &launched.cgroup->fd(),
+                   .cgroup = launched.cgroup ? &launched.cgroup->fd() : nullptr,
                    .notify = around.notify ? &*around.notify : nullptr};
   if (request.timeout) wait.deadline = start + *request.timeout;
   const WaitResult ended = TRY(wait_for(wait));
@@ -262,7 +262,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   result.exit_code = ended.exit_code;
   result.signal = ended.signal;
   result.timed_out = ended.timed_out;
-  if (request.measure) {
+  if (request.measure && launched.cgroup) {
     result.stats = TRY(read_stats(launched.cgroup->fd()));
     result.verdict = judge_limits(before, levels_of(facts.cgroup, plan.cgroup.path));
   }

@@ -69,6 +69,7 @@ std::string to_json(const Record& record) {
                  {"nonce", record.nonce},
                  {"cgroupMount", record.cgroup_mount},
                  {"cgroupPath", record.cgroup_path},
+                 {"systemdUnit", record.systemd_unit},
                  {"created", record.created},
                  {"bundle", record.bundle},
                  {"rootfs", record.rootfs},
@@ -100,6 +101,7 @@ Result<Record> parse_record(std::string_view text) {
   record.nonce = string_of(object, "nonce");
   record.cgroup_mount = string_of(object, "cgroupMount");
   record.cgroup_path = string_of(object, "cgroupPath");
+  record.systemd_unit = string_of(object, "systemdUnit");
   record.created = string_of(object, "created");
   record.bundle = string_of(object, "bundle");
   record.rootfs = string_of(object, "rootfs");
@@ -270,25 +272,30 @@ Status ContainerDir::share_lock() {
   return {};
 }
 
-Status ContainerDir::upgrade_lock() {
-  exclusive_ = true;
-  if (TEMP_FAILURE_RETRY(::flock(fd(), LOCK_EX | LOCK_NB)) == 0) return {};
+Status lock_patiently(int fd, const std::string& id) {
+  if (TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX | LOCK_NB)) == 0) return {};
   // A blocking flock(2) that an alarm ends: whoever holds the lock may be stopped or hang.
   struct sigaction quiet{}, before{};
   quiet.sa_handler = [](int) {};
   ::sigaction(SIGALRM, &quiet, &before);
-  const itimerval timer{{0, 500'000}, {lock_seconds, 0}};  // repeats: no race with a late flock
+  // It repeats: no race with a late flock.
+  const itimerval timer{{0, 500'000}, {ContainerDir::lock_seconds, 0}};
   ::setitimer(ITIMER_REAL, &timer, nullptr);
-  const int result = ::flock(fd(), LOCK_EX);
+  const int result = ::flock(fd, LOCK_EX);
   const int error = errno;
   const itimerval off{};
   ::setitimer(ITIMER_REAL, &off, nullptr);
   ::sigaction(SIGALRM, &before, nullptr);
   if (result == 0) return {};
-  exclusive_ = false;
   if (error == EINTR)
-    return os_error(ETIMEDOUT, id_, "another minirun has been working on this container for 5 s");
-  return os_error(error, id_, "lock");
+    return os_error(ETIMEDOUT, id, "another minirun has been working on this container for 5 s");
+  return os_error(error, id, "lock");
+}
+
+Status ContainerDir::upgrade_lock() {
+  TRY(lock_patiently(fd(), id_));
+  exclusive_ = true;
+  return {};
 }
 
 Result<Record> ContainerDir::record() const {
@@ -320,8 +327,8 @@ Status ContainerDir::check_ours() const {
       record = record || name == "record.json";
       others = others || name == "config.json" || name == "init.json";
       if (name != "record.json" && name != "config.json" && name != "init.json" &&
-          name != "start.sock" && name != "notify" && name != "layer" &&
-          !name.starts_with(".init.json."))
+          name != "start.sock" && name != "notify" && name != "layer" && name != "resources.json" &&
+          !name.starts_with(".init.json.") && !name.starts_with(".resources.json."))
         foreign = name;
     }
   }

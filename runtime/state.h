@@ -26,6 +26,7 @@ struct Record {
   std::string nonce;         ///< tells two containers of one id apart
   std::string cgroup_mount;  ///< where cgroup2 is mounted
   std::string cgroup_path;   ///< below it; empty: no cgroup of its own
+  std::string systemd_unit;  ///< the scope that systemd made at it; empty: we made it
   std::string created;       ///< RFC 3339, UTC, nanoseconds
   std::string bundle;        ///< absolute; the directory of the document
   std::string rootfs;        ///< what `state` shows
@@ -80,6 +81,10 @@ class StateRoot {
 };
 
 enum class Lock { none, try_exclusive, exclusive };
+
+/// An exclusive flock(2) of `fd`, waiting for at most ContainerDir::lock_seconds.
+/// Error ETIMEDOUT: another minirun has had it all that time.
+[[nodiscard]] Status lock_patiently(int fd, const std::string& id);
 
 /// The open directory of one container and, while it lives, its lock.
 class ContainerDir {
