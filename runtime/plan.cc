@@ -313,6 +313,12 @@ class Planner {
                               .s = {ns.path, changed_by_us(ns.type)},
                               .field = "linux.namespaces"});
       if (user != nullptr && !joins_user) {
+        // The clone would be in sight there while it still is a copy of minirun.
+        if (ns.type == NamespaceType::pid)
+          error("/linux/namespaces",
+                fmt::format("joining the pid namespace {} with a new user namespace is refused: "
+                            "what runs in it could look into minirun; join its user namespace, too",
+                            ns.path));
         plan_.joined_for_clone.push_back({slot, static_cast<int>(clone_flag(ns.type))});
         return;
       }

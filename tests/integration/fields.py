@@ -522,6 +522,14 @@ def user_namespace_fall_backs(t):
         equal(out.splitlines()[:2], [os.readlink(f"/proc/{holder.pid}/ns/{name}") for name in ("net", "uts")],
               "namespaces")
         check(" - sysfs " in mount_line(out, "/sys"), f"/sys: {mount_line(out, '/sys')}")
+
+        def joined_pid(config):
+            joined(config)
+            for namespace in config["linux"]["namespaces"]:
+                if namespace["type"] == "pid":
+                    namespace["path"] = "/proc/self/ns/pid"
+
+        t.refused(oci(t, "true", joined_pid, root), "/linux/namespaces", "join its user namespace, too")
     finally:
         holder.kill()
         holder.wait()
