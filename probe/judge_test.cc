@@ -1,8 +1,10 @@
 #include "probe/judge.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "probe/metrics.h"
 #include "probe/page.h"
 #include "probe/scenario.h"
@@ -162,6 +164,25 @@ TEST(Recording, MembersOfTheWrongTypeAreNotThere) {
   run["document"] = {{"results", {1, Json::object(), {{"metric", 7}}}}, {"warnings", {4}}};
   run["warnings"] = "none";
   EXPECT_TRUE(judge(recording({run})).rows.empty());
+}
+
+/// The recording that docs/probes.md shows, made in the project's VM with 500m and 64Mi.
+TEST(Recording, TheSavedOneIsJudgedAgain) {
+  const Result<std::string> text =
+      read_file(AT_FDCWD, MINIRUN_SOURCE_DIR "/docs/probes-sample.json", 8 << 20);
+  ASSERT_TRUE(text);
+  const Json file = Json::parse(*text, nullptr, false);
+  ASSERT_TRUE(check_recording(file));
+  const Judgement judged = judge(file);
+  for (const char* expected :
+       {"throttle.1t.effective_cores>=0.47", "throttle.1t.effective_cores<=0.53",
+        "throttle.1t.share_error<=5%", "throttle.ratio>=0.9", "oom.anon.peak>=63Mi",
+        "oom.anon.peak<=65Mi", "oom.anon.kills==1", "oom.anon.kills@host==0",
+        "oom.pagecache.kills==0", "oom.group.kills>=3", "throttle.weights.300.effective_cores>=0.7",
+        "throttle.weights.100.effective_cores<=0.3"})
+    EXPECT_EQ(check(*parse_expectation(expected), judged).state, Outcome::State::met)
+        << check(*parse_expectation(expected), judged).message;
+  EXPECT_GE(charts(file, judged).size(), 12U);
 }
 
 TEST(Expectation, IsRead) {

@@ -167,10 +167,12 @@ class Charts {
   /// Quantiles of the request handler.
   void latency() {
     constexpr std::array labels = {"p5", "median", "p95", "p99", "max"};
-    Json chart = {
-        {"kind", "lines"},  {"title", "Latency of a request handler, 2 ms of work every 10 ms"},
-        {"x_label", ""},    {"y_label", "ms"},
-        {"labels", labels}, {"x", {0, 1, 2, 3, 4}}};
+    Json chart = {{"kind", "lines"},
+                  {"title", "Latency of a request handler, 4 ms of work, 100 requests a second"},
+                  {"x_label", ""},
+                  {"y_label", "ms"},
+                  {"labels", labels},
+                  {"x", {0, 1, 2, 3, 4}}};
     Json series = Json::array();
     for (const auto& [metric, name] : {std::pair{"throttle.requests.latency", ""},
                                        std::pair{"throttle.idle.latency", ", cpu.idle"}})

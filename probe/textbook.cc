@@ -50,7 +50,7 @@ std::span<const Claim> claims() {
             "8 times (64-byte lines)", 8, 8, "prefetchers hide a part of it",
             "textbook.memory.structure_of_arrays"},
       Claim{"false sharing", "textbook.memory.false_sharing", "5 to 50 times", 5, 50,
-            "needs two CPUs that really run at the same time", "textbook.memory.own_line"},
+            "needs two CPUs that really run at the same time, see p95", "textbook.memory.own_line"},
       Claim{"read 4 KiB, page cache hit", "textbook.files.read_hit", "1 to 10 us", 1 * us, 10 * us,
             ""},
       Claim{"read 4 KiB, miss", "textbook.files.read_miss", "100 us (SSD) to 10 ms (disk)",

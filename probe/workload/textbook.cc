@@ -14,7 +14,7 @@ void unsupported_errno(Report& report, const char* metric, const char* call) {
 
 bool run_textbook(const Options& options, Report& report) {
   const std::uint64_t length =
-      options.milliseconds != 0 ? options.milliseconds : (options.quick ? 15 : 250);
+      options.milliseconds != 0 ? options.milliseconds : (options.quick ? 60 : 400);
   if (chosen(options, "process")) textbook_process(report, length, options.quick);
   if (chosen(options, "calls")) textbook_calls(report, length);
   if (chosen(options, "memory")) textbook_memory(report, length, options.quick);

@@ -51,12 +51,13 @@ void atomic_add() {
 
 struct Rival {
   void (*once)();
-  std::atomic<bool> stop{false};
+  std::atomic<bool> running{false}, stop{false};
 };
 
 void* compete(void* argument) {
   auto& self = *static_cast<Rival*>(argument);
   pin_to(1);
+  self.running.store(true);
   while (!self.stop.load(std::memory_order_relaxed)) self.once();
   return nullptr;
 }
@@ -86,6 +87,7 @@ void textbook_locks(Report& report, std::uint64_t length) {
     Rival rival{operation.once};
     pthread_t thread{};
     if (::pthread_create(&thread, nullptr, compete, &rival) != 0) die("pthread_create");
+    while (!rival.running.load()) sleep_ns(50'000);
     measure(report, {name, "ns", "lower", "first and second allowed CPU", "two threads"}, length,
             operation.once);
     rival.stop.store(true);

@@ -121,12 +121,13 @@ void patterns(Report& report, std::uint64_t length) {
 
 struct Neighbour {
   std::atomic<std::uint64_t>* counter;
-  std::atomic<bool> stop{false};
+  std::atomic<bool> running{false}, stop{false};
 };
 
 void* count_up(void* argument) {
   auto& self = *static_cast<Neighbour*>(argument);
   pin_to(1);
+  self.running.store(true);
   while (!self.stop.load(std::memory_order_relaxed))
     self.counter->fetch_add(1, std::memory_order_relaxed);
   return nullptr;
@@ -142,6 +143,7 @@ void sharing(Report& report, std::uint64_t length) {
     Neighbour neighbour{&cells[shared ? 1 : 16]};
     pthread_t thread{};
     if (::pthread_create(&thread, nullptr, count_up, &neighbour) != 0) die("pthread_create");
+    while (!neighbour.running.load()) sleep_ns(50'000);
     pin_to(0);
     measure(report,
             {shared ? "textbook.memory.false_sharing" : "textbook.memory.own_line", "ns", "lower",

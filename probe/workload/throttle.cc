@@ -1,15 +1,16 @@
 // Owns: the throttle workload: threads that burn, and the holes in their time.
 // Method: each thread reads CLOCK_MONOTONIC in a loop; two readings that are further apart than
 // 1 ms are a stall. CPU time comes from CLOCK_THREAD_CPUTIME_ID, so effective cores do not depend
-// on the stalls. `bursts` works 20 ms of CPU time every 100 ms, `requests` serves a request of 2 ms
-// of CPU time every 10 ms and measures from the planned arrival (open loop, so that a stall delays
-// all that queue behind it and none is omitted).
+// on the stalls. `bursts` works 70 ms of CPU time every 200 ms, `requests` serves requests of 4 ms
+// of CPU time that arrive at random, 100 in a second, the same in each run; both measure from the
+// planned arrival (open loop, so that a stall delays all that queue behind it and none is omitted).
 // Known errors: a stall is also what another program, an interrupt or a hypervisor took; at the end
 // a thread may stand in a stall that is counted only up to its end. Below 1 ms nothing is seen.
 // Reference: Documentation/scheduler/sched-bwc.rst; G. Tene, "How not to measure latency", 2013.
 #include <pthread.h>
 
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -189,21 +190,32 @@ void work(std::uint64_t work_ns) {
   }
 }
 
-/// Jobs of `work_ns` that arrive every `every_ns`; the time from arrival to the end of each.
-void run_arrivals(Report& report, const Metric& metric, std::uint64_t work_ns,
-                  std::uint64_t every_ns, std::uint64_t milliseconds) {
-  const std::uint64_t count = milliseconds * 1'000'000U / every_ns;
+/// Jobs of `work_ns` of CPU time.
+struct Load {
+  std::uint64_t work_ns, every_ns;
+  bool random;  ///< exponential times between arrivals (a Poisson process), else regular
+};
+
+/// The time from the planned arrival to the end of each job. The arrivals are the same in each run.
+void run_arrivals(Report& report, const Metric& metric, const Load& load,
+                  std::uint64_t milliseconds) {
+  const std::uint64_t count = milliseconds * 1'000'000U / load.every_ns;
   Samples samples(count + 1);
   pin_to(0);
   const std::uint64_t begin = now_ns() + 1'000'000U;
   // A service that cannot keep up would never end: it stops at three times the planned length.
   const std::uint64_t give_up = begin + 3 * milliseconds * 1'000'000U;
-  std::uint64_t served = 0;
+  std::uint64_t served = 0, arrival = begin, state = 42;
   for (; served < count && now_ns() < give_up; ++served) {
-    const std::uint64_t arrival = begin + served * every_ns;
     if (now_ns() < arrival) sleep_until(arrival);
-    work(work_ns);
+    work(load.work_ns);
     samples.add(static_cast<double>(now_ns() - arrival) / 1e6);
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    const double uniform = (static_cast<double>(state >> 11) + 1) / 9007199254740993.0;
+    arrival +=
+        load.random
+            ? static_cast<std::uint64_t>(-std::log(uniform) * static_cast<double>(load.every_ns))
+            : load.every_ns;
   }
   unpin();
   report.result(metric, samples);
@@ -224,13 +236,13 @@ bool run_throttle(const Options& options, Report& report) {
   if (chosen(options, "bursts"))
     run_arrivals(report,
                  {"throttle.bursts.latency", "ms", "lower", "first allowed CPU",
-                  "20 ms of CPU time every 100 ms: 0.2 cores on average"},
-                 20'000'000, 100'000'000, length);
+                  "70 ms of CPU time every 200 ms: 0.35 cores on average"},
+                 {70'000'000, 200'000'000, false}, length);
   if (chosen(options, "requests"))
     run_arrivals(report,
                  {"throttle.requests.latency", "ms", "lower", "first allowed CPU",
-                  "2 ms of CPU time every 10 ms, from the planned arrival"},
-                 2'000'000, 10'000'000, length);
+                  "4 ms of CPU time, arrivals at random with 10 ms between them on average"},
+                 {4'000'000, 10'000'000, true}, length);
   return true;
 }
 
