@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "cgroups/control.h"
 #include "cgroups/discovery.h"
+#include "cgroups/systemd.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
 
@@ -91,6 +92,7 @@ void Creation::keep() {
 
 Status Creation::end() {
   Status ended = launched ? launched->end() : Status();
+  if (ended && launched && !record.systemd_unit.empty()) ended = stop_scope(record.systemd_unit);
   if (!ended) root_ = nullptr;
   return ended;
 }
@@ -128,6 +130,8 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
     // the user named and that minirun had not looked at yet. Those are never killed.
     if (!view.committed) TRY(expect_empty(facts, cgroup));
     TRY(remove_cgroup(facts.cgroup, cgroup));
+    if (view.record && !view.record->systemd_unit.empty())
+      TRY(stop_scope(view.record->systemd_unit));
     if (view.record) TRY(remove_rdt(view.record->rdt_groups));
   }
   TRY(fault_point("remove the state"));
