@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/containers.h"
+#include "runtime/pod_sandbox.h"
 #include "runtime/update.h"
 
 namespace minirun::cli {
@@ -38,6 +39,8 @@ class Gc : public Command {
     if (!result) return report(std::unexpected(result.error()), output);
     for (const std::string& id : result->removed)
       if (!print(id + "\n")) return 1;
+    for (const std::string& uid : sweep_pods(ground->facts))
+      if (!print("pod " + uid + "\n")) return 1;
     for (const Error& error : result->errors) output.error(error);
     return result->errors.empty() ? 0 : 1;
   }

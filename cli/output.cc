@@ -92,6 +92,22 @@ bool Output::findings(const Findings& findings, bool warnings) {
   return true;
 }
 
+bool Output::positioned(std::string_view file, const Findings& findings, bool warnings) {
+  bool failed = false;
+  for (const Finding& finding : findings) {
+    std::string where(file == "-" ? "standard input" : file);
+    if (finding.line > 0) where += fmt::format(":{}:{}", finding.line, finding.column);
+    if (!finding.pointer.empty()) where += ": " + finding.pointer;
+    if (finding.level == Finding::Level::error) {
+      failed = true;
+      error(where + ": " + finding.message);
+    } else if (warnings) {
+      warning(where + ": " + finding.message);
+    }
+  }
+  return failed;
+}
+
 bool print(std::string_view text) {
   return write_all(STDOUT_FILENO, text, "stdout").has_value();
 }

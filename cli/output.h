@@ -33,6 +33,8 @@ class Output {
   void debug(std::string_view message);
   /// Every finding; warnings only with `warnings`. True when there was an error.
   bool findings(const Findings& findings, bool warnings);
+  /// The same with "file:line:column" before each, for a document that a person wrote.
+  bool positioned(std::string_view file, const Findings& findings, bool warnings);
 
  private:
   enum class Level { error, warning, debug };

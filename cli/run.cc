@@ -16,6 +16,7 @@
 #include "cli/launch_flags.h"
 #include "cli/load.h"
 #include "cli/plan_text.h"
+#include "cli/run_pod.h"
 #include "runtime/report.h"
 #include "runtime/spec_facts.h"
 #include "spec/duration.h"
@@ -41,9 +42,10 @@ std::string generated_id(const std::string& name) {
 class Run : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("SPEC", spec_,
-                   "OCI config.json, bundle directory, minirun's short form, or - for standard "
-                   "input");
+    app.add_option(
+        "SPEC", spec_,
+        "OCI config.json, bundle directory, minirun's short form, Pod manifest, or - for "
+        "standard input");
     app.add_option("COMMAND", words_, "after --: replaces the command of the spec");
     app.add_option("--id", id_, "name of the container (default: the spec's name and a number)");
     app.add_flag("--dry-run", dry_run_, "print the plan and change nothing");
@@ -57,6 +59,12 @@ class Run : public Command {
                  "say what the limits did (default when standard error is a terminal)");
     app.add_flag("--timing", timing_, "print the time of each step");
     flags_.declare(app);
+    app.add_option("--image", pod_.images, "NAME=DIR: of a Pod's image or container, the root")
+        ->allow_extra_args(false);
+    app.add_option("--node", pod_.node, "of Pods: what the node is like (default: this machine)");
+    app.add_option("--cgroup-root", pod_.cgroup_root, "of Pods: kubepods is below it");
+    app.add_option("--restart-delay", pod_.restart_delay,
+                   "of Pods: before a second restart, doubled from then on (default 10s)");
     summary_option_ = app.get_option("--summary");
   }
 
@@ -67,10 +75,7 @@ class Run : public Command {
     // In an OCI document an unknown property is nobody's business (engines write their own); in
     // ours it is a misspelt word, and what it asked for would be silently missing.
     if (output.findings(loaded->findings, dry_run_ || loaded->format != Format::oci)) return failed;
-    if (loaded->format == Format::pod) {
-      output.error(spec_ + ": is a Pod manifest; this version runs OCI and short-form specs");
-      return failed;
-    }
+    if (loaded->format == Format::pod) return run_pod(options, *loaded, output);
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());
     clock.mark("read");
@@ -110,6 +115,22 @@ class Run : public Command {
       return flags_.load(options);
     }
     return load_spec(spec_.empty() ? "." : spec_, options);
+  }
+
+  int run_pod(const GlobalOptions& options, const LoadedSpec& loaded, Output& output) {
+    for (const auto& [given, name] :
+         {std::pair{!words_.empty(), "a command"}, std::pair{!environment_.empty(), "--env"},
+          std::pair{detach_, "--detach"}, std::pair{keep_, "--keep"},
+          std::pair{!id_.empty(), "--id"}})
+      if (given) {
+        output.error(fmt::format("{}: a Pod cannot be run with {}", spec_, name));
+        return failed;
+      }
+    pod_.dry_run = dry_run_;
+    pod_.report = report_;
+    pod_.timeout = timeout_;
+    pod_.summary = summary_option_->count() == 0 || summary_;
+    return run_pod_file(loaded, spec_, pod_, options, output);
   }
 
   Status prepare(LoadedSpec& loaded, Output& /*output*/) {
@@ -224,6 +245,7 @@ class Run : public Command {
     return "";
   }
 
+  PodArguments pod_;
   std::string spec_, id_, report_, timeout_;
   LaunchFlags flags_;
   std::vector<std::string> words_, environment_;

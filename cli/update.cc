@@ -16,6 +16,7 @@
 #include "cli/containers.h"
 #include "cli/load.h"
 #include "spec/json.h"
+#include "spec/kubernetes/range.h"
 #include "spec/oci_reader.h"
 
 namespace minirun::cli {
@@ -54,8 +55,8 @@ struct NumberFlag {
 };
 
 constexpr auto number_flags = std::to_array<NumberFlag>({
-    {"--memory", "memory.limit", "memory limit in bytes, or 64m; -1: none", true, -1, INT64_MAX,
-     [](Resources& r, std::int64_t v) { r.memory.limit_bytes = v; }},
+    {"--memory", "memory.limit", "limit in bytes, 64m, or request..limit: 256Mi..512Mi; -1: none",
+     true, -1, INT64_MAX, [](Resources& r, std::int64_t v) { r.memory.limit_bytes = v; }},
     {"--memory-reservation", "memory.reservation", "protected memory (memory.low)", true, -1,
      INT64_MAX, [](Resources& r, std::int64_t v) { r.memory.reservation_bytes = v; }},
     {"--memory-swap", "memory.swap", "memory and swap together; -1: no limit of swap", true, -1,
@@ -96,6 +97,8 @@ class Update : public Command {
                    "file with an OCI LinuxResources object, - for standard input");
     for (std::size_t i = 0; i < number_flags.size(); ++i)
       app.add_option(number_flags[i].name, numbers_[i], number_flags[i].summary);
+    app.add_option("--cpu", cpu_range_,
+                   "request..limit as in Kubernetes: 250m..500m, 250m..max, 1");
     app.add_option("--cpuset-cpus", cpus_, "list of CPUs, e.g. 0-3,8");
     app.add_option("--cpuset-mems", mems_, "list of memory nodes");
     app.add_option("--kernel-memory", kernel_, "no effect on cgroup v2");
@@ -132,11 +135,18 @@ class Update : public Command {
     for (std::size_t i = 0; i < refused_flags.size(); ++i)
       if (!refused_[i].empty() && refused_[i] != "0")
         return plain_error(refused_flags[i].name, refused_flags[i].why);
+    if (!cpu_range_.empty())
+      TRY(kubernetes::set_cpu_range("--cpu", cpu_range_, change.resources, change.origins));
     for (std::size_t i = 0; i < number_flags.size(); ++i) {
       const NumberFlag& flag = number_flags[i];
       const std::string& text = numbers_[i];
       if (text.empty()) continue;
       const std::string name(flag.name, std::strcspn(flag.name, ","));
+      // 256Mi..512Mi is Kubernetes' notation, where 512m would be half a byte.
+      if (name == "--memory" && text.find("..") != std::string::npos) {
+        TRY(kubernetes::set_memory_range(name, text, change.resources, change.origins));
+        continue;
+      }
       std::int64_t value = 0;
       if (!(flag.size ? parse_size(text, value) : parse_number(text, value)))
         return plain_error(name, fmt::format("\"{}\" is not a {}", text,
@@ -173,7 +183,7 @@ class Update : public Command {
     return findings;
   }
 
-  std::string id_, document_, cpus_, mems_, kernel_;
+  std::string id_, document_, cpu_range_, cpus_, mems_, kernel_;
   std::array<std::string, number_flags.size()> numbers_;
   std::array<std::string, refused_flags.size()> refused_;
 };

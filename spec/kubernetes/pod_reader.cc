@@ -11,6 +11,7 @@
 
 #include "spec/kubernetes/bandwidth.h"
 #include "spec/kubernetes/resource_reader.h"
+#include "spec/kubernetes/run_reader.h"
 
 namespace minirun::kubernetes {
 
@@ -282,8 +283,6 @@ class PodReader {
   }
 
   void environment(const Node& node, const std::string& base, Container& result) {
-    if (const Node* from = node.find("envFrom"))
-      context_.warning(*from, base + "/envFrom", "cannot be resolved without a cluster, ignored");
     const Node* list = node.find("env");
     if (list == nullptr || list->kind == Node::Kind::null) return;
     if (!context_.expect(*list, Node::Kind::sequence, base + "/env")) return;
@@ -296,11 +295,7 @@ class PodReader {
       string_into(item, "value", where, variable.value);
       if (variable.name.empty() || variable.name.find('=') != std::string::npos)
         context_.error(item, where + "/name", "has to be the name of a variable, without =");
-      if (const Node* from = item.find("valueFrom"))
-        context_.warning(*from, where + "/valueFrom",
-                         "cannot be resolved without a cluster, ignored");
-      else
-        result.env.push_back(std::move(variable));
+      if (item.find("valueFrom") == nullptr) result.env.push_back(std::move(variable));
     }
   }
 
@@ -348,6 +343,7 @@ class FileReader {
     const Documents documents = read_documents(text);
     file_.findings = documents.findings;
     if (!has_errors(documents.findings)) {
+      for (const Node& document : documents.documents) collect_config_map(document);
       for (const Node& document : documents.documents) top(document, "");
       if (file_.pods.empty() && !has_errors(file_.findings))
         file_.findings.push_back({Finding::Level::error, "", "the file has no Pod", 0, 0});
@@ -397,6 +393,7 @@ class FileReader {
         top(items->items[i], fmt::format("/items/{}", i));
       return;
     }
+    if (kind == "ConfigMap" && version == "v1") return;  // collect_config_map() has read it
     if (kind != "Pod") {
       const Node* spec = document.find("spec");
       const bool has_template = spec != nullptr && spec->find("template") != nullptr;
@@ -409,9 +406,34 @@ class FileReader {
       context.error(*document.find("apiVersion"), base + "/apiVersion",
                     fmt::format("\"{}\" is not v1, the version of Pod", version));
     file_.pods.push_back(PodReader(context).read(document, base));
+    file_.runs.push_back(read_pod_run(context, document, base, file_.pods.back(), maps_));
+  }
+
+  /// Pods may stand before the ConfigMaps that they name.
+  void collect_config_map(const Node& document) {
+    const Node* kind = document.find("kind");
+    if (kind != nullptr && kind->text == "List")
+      if (const Node* items = document.find("items"); items != nullptr)
+        for (const Node& item : items->items)
+          if (const Node* inner = item.find("kind"); inner != nullptr && inner->text == "ConfigMap")
+            collect_config_map(item);
+    if (kind == nullptr || kind->text != "ConfigMap") return;
+    ReaderContext context;
+    const Node* metadata = document.find("metadata");
+    const Node* name = metadata == nullptr ? nullptr : metadata->find("name");
+    const Node* data = document.find("data");
+    if (name == nullptr) context.error(document, "/metadata/name", "is missing");
+    if (const Node* binary = document.find("binaryData"))
+      context.error(*binary, "/binaryData", "is not supported, only data");
+    if (name != nullptr && data != nullptr && context.expect(*data, Node::Kind::mapping, "/data"))
+      for (const Node::Field& field : data->fields)
+        if (auto text = context.text(field.value, "/data/" + pointer_token(field.name)))
+          maps_[name->text][field.name] = *text;
+    keep(context);
   }
 
   PodFile file_;
+  ConfigMaps maps_;
 };
 
 }  // namespace

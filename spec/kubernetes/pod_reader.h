@@ -7,6 +7,7 @@
 
 #include "base/findings.h"
 #include "spec/kubernetes/pod.h"
+#include "spec/kubernetes/pod_run.h"
 
 namespace minirun::kubernetes {
 
@@ -14,7 +15,8 @@ struct PodFile {
   /// One per Pod of the file, in its order, also the items of a List. Use them only when
   /// findings have no error. A pod whose manifest has no uid has an empty one.
   std::vector<PodManifest> pods;
-  Findings findings;  ///< in the order of the lines, with pointer, line and column
+  std::vector<PodRun> runs;  ///< how each of them runs
+  Findings findings;         ///< in the order of the lines, with pointer, line and column
 };
 
 /// Reads every document of a file. Unknown properties are warnings; a known one with a bad value
