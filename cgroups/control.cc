@@ -270,7 +270,9 @@ Result<std::vector<pid_t>> cgroup_pids(const CgroupFd& cgroup, bool recursive) {
   return pids;
 }
 
-Status remove_cgroup_at(int parent, const std::string& name, std::chrono::milliseconds patience) {
+namespace {
+
+Status remove_existing(int parent, const std::string& name, std::chrono::milliseconds patience) {
   // The usual case costs one call: everybody has exited, and there was nothing below.
   if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
   if (errno != EBUSY) return os_error(name);
@@ -291,6 +293,15 @@ Status remove_cgroup_at(int parent, const std::string& name, std::chrono::millis
     // when. A millisecond in poll keeps us off its CPU.
     (void)::poll(nullptr, 0, 1);
   }
+}
+
+}  // namespace
+
+Status remove_cgroup_at(int parent, const std::string& name, std::chrono::milliseconds patience) {
+  Status removed = remove_existing(parent, name, patience);
+  // systemd removes the cgroup of a scope as soon as it is empty, under our hands.
+  if (!removed && removed.error().errnum == ENODEV) return {};
+  return removed;
 }
 
 Status remove_cgroup(const CgroupFacts& facts, std::string_view path,

@@ -1,8 +1,10 @@
 #include "cgroups/systemd.h"
 
 #include <fmt/format.h>
+#include <sys/auxv.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -295,6 +297,20 @@ Status start_scope(const ScopeUnit& scope, pid_t pid, const HostFacts& facts) {
     if (Status gone = await_removal(bus, scope.unit, Clock::now() + std::chrono::seconds(2)); !gone)
       return gone.error().errnum == ETIMEDOUT ? refusal(scope.unit, reply) : std::move(gone);
   }
+}
+
+Status stop_scope(const std::string& unit) {
+  HostFacts facts;
+  facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
+  const Clock::time_point deadline = Clock::now() + systemd_patience;
+  Connection bus = TRY(open_bus(facts, deadline));
+  dbus::Writer writer;
+  writer.string(unit);
+  writer.string("replace");
+  const Message reply = TRY(bus.call(manager_call("StopUnit", "ss", writer.bytes()), deadline));
+  if (reply.type == dbus::Type::error && !reply.error_name.ends_with(".NoSuchUnit"))
+    return refusal(unit, reply);
+  return {};
 }
 
 Status set_scope_properties(const std::string& unit, const std::vector<UnitProperty>& properties,

@@ -53,6 +53,10 @@ struct ScopeName {
 /// just going away is waited for. Errors: systemd's own words; ETIMEDOUT.
 [[nodiscard]] Status start_scope(const ScopeUnit& scope, pid_t pid, const HostFacts& facts);
 
+/// Asks systemd to drop a scope of ours whose cgroup is gone: of one that was removed before it
+/// looked, it does not learn by itself. One that it does not know any more is fine.
+[[nodiscard]] Status stop_scope(const std::string& unit);
+
 /// Tells systemd new limits of a running scope.
 [[nodiscard]] Status set_scope_properties(const std::string& unit,
                                           const std::vector<UnitProperty>& properties,

@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "cgroups/control.h"
 #include "cgroups/discovery.h"
+#include "cgroups/systemd.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
 
@@ -135,6 +136,8 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
     // the user named and that minirun had not looked at yet. Those are never killed.
     if (!view.committed) TRY(expect_empty(facts, cgroup));
     TRY(remove_cgroup(facts.cgroup, cgroup));
+    if (view.record && !view.record->systemd_unit.empty())
+      TRY(stop_scope(view.record->systemd_unit));
     if (view.record) TRY(remove_rdt(view.record->rdt_groups));
   }
   TRY(fault_point("remove the network"));

@@ -95,7 +95,7 @@ def guest():
     missing = pathlib.Path("/tmp/missing.json")
     missing.write_text(json.dumps({"command": ["no-such-program"]}))
     call("run", "--id", "gone", str(missing), status=127)
-    assert not list(pathlib.Path("/sys/fs/cgroup/system.slice").glob("minirun-*")), "a scope is left"
+    assert not list(pathlib.Path("/sys/fs/cgroup/system.slice").glob("minirun-*.scope")), "a scope is left"
     assert [name for name in os.listdir(root) if not name.startswith("@")] == [], os.listdir(root)
     print("ok failures leave nothing")
     print("all good")
