@@ -19,6 +19,8 @@ struct CgroupV1Mount {
 
 /// What a cgroup2 mount offers; found from mountinfo, never assumed.
 struct CgroupFacts {
+  /// We may make cgroups beside our own: root always, others in a subtree that was given to them.
+  bool delegated = true;
   std::string mount_point;               ///< empty: no cgroup2 mount at all
   std::vector<std::string> controllers;  ///< cgroup.controllers of the root of that mount
   /// Our own cgroup below the mount, "/" or "/user.slice/..."; empty when it is not below it.

@@ -175,19 +175,18 @@ std::string why_missing(const CgroupFacts& facts, std::string_view controller) {
 
 namespace {
 
-/// --cgroup-manager=disabled: a limit has nothing to stand on.
-CgroupPlanResult plan_without_cgroup(const ContainerSpec& spec, const HostFacts& host,
-                                     std::string_view id) {
+/// The container stays in the caller's cgroup: a limit has nothing to stand on.
+CgroupPlanResult plan_without_cgroup(const ContainerSpec& spec, HostFacts host, std::string_view id,
+                                     std::string_view why) {
+  host.cgroup.delegated = true;  // what would be planned if it could be made
   CgroupPlanResult planned = plan_cgroup(spec, host, id);
   CgroupPlanResult result;
   for (const CgroupWrite& write : planned.plan.writes)
     result.findings.push_back({Finding::Level::error, to_pointer(write.source),
-                               fmt::format("{} cannot be set: --cgroup-manager=disabled leaves the "
-                                           "container without a cgroup of its own",
-                                           write.file)});
+                               fmt::format("{} cannot be set: {}", write.file, why)});
   if (planned.plan.attach_devices)
     result.findings.push_back({Finding::Level::warning, "/linux/resources/devices",
-                               "are not enforced with --cgroup-manager=disabled"});
+                               fmt::format("are not enforced: {}", why)});
   return result;
 }
 
@@ -210,7 +209,16 @@ void plan_scope(const ContainerSpec& spec, const HostFacts& host, std::string_vi
 CgroupPlanResult plan_cgroup(const ContainerSpec& spec, const HostFacts& host, std::string_view id,
                              CgroupPlanOptions options) {
   CgroupPlanResult result;
-  if (options.manager == CgroupManager::disabled) return plan_without_cgroup(spec, host, id);
+  if (options.manager == CgroupManager::disabled)
+    return plan_without_cgroup(spec, host, id,
+                               "--cgroup-manager=disabled leaves the container without a cgroup of "
+                               "its own");
+  // Without a limit nothing is lost by staying where the caller is; with one it is an error.
+  if (options.manager == CgroupManager::cgroupfs && !host.cgroup.delegated)
+    return plan_without_cgroup(
+        spec, host, id,
+        "this user may not make cgroups here; log in through systemd and use "
+        "--systemd-cgroup, or have a subtree delegated");
   if (options.manager == CgroupManager::systemd)
     plan_scope(spec, host, id, result);
   else

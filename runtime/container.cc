@@ -54,6 +54,17 @@ std::string timestamp() {
                      time.subseconds().count());
 }
 
+namespace {
+
+bool may_make_cgroups(const CgroupFacts& cgroup) {
+  const std::string& own = cgroup.own_path;
+  const std::string above = own.substr(0, own.rfind('/') == std::string::npos ? 0 : own.rfind('/'));
+  return !cgroup.mount_point.empty() &&
+         ::access((cgroup.mount_point + above).c_str(), W_OK | X_OK) == 0;
+}
+
+}  // namespace
+
 Result<HostFacts> discover_host() {
   HostFacts facts;
   utsname system{};
@@ -71,6 +82,7 @@ Result<HostFacts> discover_host() {
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
   facts.cgroup = TRY(discover_cgroups());
+  if (facts.euid != 0) facts.cgroup.delegated = may_make_cgroups(facts.cgroup);
   return facts;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 
@@ -98,6 +99,22 @@ void read_pod(LoadedSpec& loaded, const SpecOptions& options) {
     loaded.spec = options.read_pod(loaded.text, loaded.base_dir, loaded.findings);
 }
 
+// Nothing of a container can be made without one by who is not root, so that a document which
+// leaves it out can only mean this. The group of terminals, which it then cannot know to be
+// unmapped, goes.
+void add_user_namespace(ContainerSpec& spec, const SpecOptions& options) {
+  spec.namespaces.insert(spec.namespaces.begin(), {NamespaceType::user, ""});
+  spec.uid_mappings = options.own_uids;
+  spec.gid_mappings = options.own_gids;
+  constexpr std::uint32_t kTty = 5;
+  const bool mapped = std::ranges::any_of(spec.gid_mappings, [](const IdMapping& map) {
+    return kTty >= map.container_id && kTty - map.container_id < map.size;
+  });
+  if (mapped) return;
+  for (Mount& mount : spec.mounts)
+    if (mount.type == "devpts") std::erase(mount.options.data, "gid=5");
+}
+
 }  // namespace
 
 Format detect_format(std::string_view text) {
@@ -131,13 +148,8 @@ LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions&
       read_pod(loaded, options);
       return loaded;
   }
-  // Nothing of a container can be made without one by who is not root, so that a document which
-  // leaves it out can only mean this.
-  if (options.euid != 0 && loaded.spec.find_namespace(NamespaceType::user) == nullptr) {
-    loaded.spec.namespaces.insert(loaded.spec.namespaces.begin(), {NamespaceType::user, ""});
-    loaded.spec.uid_mappings = options.own_uids;
-    loaded.spec.gid_mappings = options.own_gids;
-  }
+  if (options.euid != 0 && loaded.spec.find_namespace(NamespaceType::user) == nullptr)
+    add_user_namespace(loaded.spec, options);
   const std::size_t of_reading = loaded.findings.size();
   for (Finding& finding : validate(loaded.spec, loaded.format)) {
     bool known = false;
