@@ -26,7 +26,7 @@ endef
 
 build:
 	@.ci/packages build
-	$(call compile,build,,minirun)
+	$(call compile,build,,minirun minirun-probe)
 
 build-all:
 	@.ci/packages build
@@ -39,7 +39,7 @@ build-san:
 
 build-faults:
 	@.ci/packages build
-	$(call compile,build-faults,-DMINIRUN_FAULTS=ON,minirun)
+	$(call compile,build,,minirun-faults)
 
 comma := ,
 
@@ -56,6 +56,7 @@ test:
 
 install: build
 	install -D -m 755 build/minirun $(DESTDIR)$(PREFIX)/bin/minirun
+	install -D -m 755 build/minirun-probe $(DESTDIR)$(PREFIX)/bin/minirun-probe
 
 lint: build
 	@.ci/packages build vm test lint
@@ -84,7 +85,7 @@ setup deps:
 	@.ci/packages build vm test
 
 clean:
-	rm -rf build build-san build-faults
+	rm -rf build build-san
 
 help:
 	@sed -n 's/^#   //p' Makefile

@@ -224,7 +224,8 @@ class Exec : public Command {
        no_subreaper_ = false;
   int preserve_fds_ = 0;
   std::string id_, document_, cwd_, user_, apparmor_, label_;
-  HandoverPaths handover_;
+  HandoverPaths handover_{
+      .pid_file = {}, .console_socket = {}, .pidfd_socket = {}, .pidfd_word = "setns"};
   std::vector<std::string> environment_, words_, groups_, capabilities_, cgroup_;
 };
 

@@ -47,7 +47,7 @@ Status Handover::give(Launched& launched) {
   }
   if (pidfd_) {
     TRY(fault_point("pidfd socket"));
-    TRY(send_descriptor(pidfd_.get(), "pidfd", launched.pidfd.get(), "--pidfd-socket"));
+    TRY(send_descriptor(pidfd_.get(), paths_.pidfd_word, launched.pidfd.get(), "--pidfd-socket"));
     pidfd_.reset();
   }
   if (!paths_.pid_file.empty()) {

@@ -16,6 +16,8 @@ struct HandoverPaths {
   std::string pid_file;
   std::string console_socket;
   std::string pidfd_socket;
+  /// What comes with the pidfd, in runc's words: "standard" of a container, "setns" of an exec.
+  std::string pidfd_word = "standard";
 };
 
 /// Connected before anything is made, so that a wrong path costs nothing. Until keep() its end

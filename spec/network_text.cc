@@ -64,7 +64,12 @@ Result<std::vector<PortMapping>> parse_ports(std::string_view text, const std::s
     const bool bracketed = address.size() > 2 && address.front() == '[' && address.back() == ']';
     if (bracketed) address = address.substr(1, address.size() - 2);
     const auto parsed = Address::parse(address);
-    if (!parsed || parsed->v6 != bracketed) return refuse("an address such as 127.0.0.1 or [::1]");
+    if (!parsed || parsed->v6 != bracketed)
+      return refuse("an address such as 127.0.0.1 or [fd00::1]");
+    // What is sent to ::1 never leaves the loopback device, whatever a rule says (Linux has no
+    // route_localnet for IPv6).
+    if (*parsed == Address::parse("::1"))
+      return refuse("another address than [::1], from which the kernel forwards nothing");
     mapping.host_ip = parsed->text();
   }
   const auto outside = parse_range(rest);

@@ -185,13 +185,13 @@ TEST(ShortReader, Network) {
   EXPECT_EQ(good(R"("network": {"join": "db"})").network.join, "db");
   const Network network = good(R"("network": {"mode": "bridge", "name": "minirun0",
       "subnet": "10.88.0.0/16", "ip": "10.88.0.9", "ports": ["8080:80/tcp", "127.0.0.1:5353:53/udp",
-      "[::1]:9000-9001:90-91"], "dns": ["10.0.0.53"], "hosts": {"db": "10.0.0.7"}, "mtu": 1400,
+      "[fd00::1]:9000-9001:90-91"], "dns": ["10.0.0.53"], "hosts": {"db": "10.0.0.7"}, "mtu": 1400,
       "bandwidth": {"ingress": "10M", "egress": 5000}})")
                               .network;
   ASSERT_EQ(network.ports.size(), 4U);
   EXPECT_EQ(network.ports[0], (PortMapping{"", 8080, 80, false, "network.ports[0]"}));
   EXPECT_EQ(network.ports[1], (PortMapping{"127.0.0.1", 5353, 53, true, "network.ports[1]"}));
-  EXPECT_EQ(network.ports[3], (PortMapping{"::1", 9001, 91, false, "network.ports[2]"}));
+  EXPECT_EQ(network.ports[3], (PortMapping{"fd00::1", 9001, 91, false, "network.ports[2]"}));
   EXPECT_EQ(network.ingress_bits, 10'000'000U);
   EXPECT_EQ(network.egress_bits, 5000U);
   EXPECT_EQ(network.hosts.at("db"), "10.0.0.7");
@@ -208,6 +208,8 @@ TEST(ShortReader, BadNetworksNameTheField) {
               ElementsAre(error_at("/network/subnet", "without host bits")));
   EXPECT_THAT(bad_network(R"("subnet": "10.88.0.0/16", "ip": "10.89.0.2")"),
               ElementsAre(error_at("/network/ip", "not in the subnet")));
+  EXPECT_THAT(bad_network(R"("ports": ["[::1]:80:80"])"),
+              ElementsAre(error_at("/network/ports/0", "forwards nothing")));
   EXPECT_THAT(
       bad_network(R"("ports": ["80", "0:80", "1.2.3:1:1", "1-2:5", "1:1/sctp", "::1:1:1"])"),
       ElementsAre(error_at("/network/ports/0", "HOST:CONTAINER"),

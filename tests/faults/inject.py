@@ -1,6 +1,6 @@
 """The fault loop: at every point of the parent and every step of parent and child a failure, and a
 death, over all plans. The program under test tells what there is (MINIRUN_FAULT=list); nothing here
-knows a number. Needs a build with -DMINIRUN_FAULTS=ON."""
+knows a number. Needs build/minirun-faults."""
 import errno
 import os
 import pty
@@ -53,7 +53,7 @@ def list_faults(plan, world_):
     found = told(good(start(plan, world_, "list"), "MINIRUN_FAULT=list"))
     remove(plan)
     if not found:
-        raise world.Skip("this minirun was built without -DMINIRUN_FAULTS=ON")
+        raise world.Skip("this minirun was built without fault points")
     return found
 
 

@@ -210,7 +210,7 @@ def stranger(found, world_, report):
                         environment={"MINIRUN_FAULT": "list"}))
                           if kind == "point" and words == "cgroup"), None)
             if point is None:
-                raise world.Skip("this minirun was built without -DMINIRUN_FAULTS=ON")
+                raise world.Skip("this minirun was built without fault points")
             minirun("run", "--id", world.ID, directory,
                     environment={"MINIRUN_FAULT": f"die:{point}"})
             minirun("gc")

@@ -272,8 +272,9 @@ def pidfd_socket(t):
     listener.bind(str(t.dir / "pidfd"))
     listener.listen(1)
     name = created(t, options=["--pidfd-socket", t.dir / "pidfd"])
-    _, fds = receive_terminal(listener)
+    word, fds = receive_terminal(listener)
     listener.close()
+    check(word in ("standard", b"standard"), f"payload {word!r}")
     pid = [line.split()[1] for line in read(f"/proc/self/fdinfo/{fds[0]}").splitlines() if line.startswith("Pid:")]
     equal(pid, [str(state(t, name)["pid"])], "process behind the pidfd")
     signal.pidfd_send_signal(fds[0], signal.SIGKILL)

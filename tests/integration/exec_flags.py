@@ -159,7 +159,8 @@ def exec_console_socket(t):
                                          t.dir / "pidfd", "--pid-file", t.dir / "pid", name, "sh", "-c",
                                          "tty; read line; echo got $line"), stdin=subprocess.DEVNULL)
     path, (master,) = received(sockets["console"])
-    _, (pidfd,) = received(sockets["pidfd"])
+    word, (pidfd,) = received(sockets["pidfd"])
+    equal(word, b"setns", "payload")
     equal(process.wait(timeout=20), 0, "status of exec -d")
     check(path.decode().startswith("/dev/pts/"), f"payload {path!r}")
     os.write(master, b"words\n")
