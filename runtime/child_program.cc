@@ -71,7 +71,11 @@ std::optional<Error> unpack(std::string_view text) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(125);  // it died before the call above
   ::setpgid(0, 0);
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  // The kernel's call: the C library refuses 32 and 33, which a caller may have ignored all the
+  // same.
+  const std::array<std::uint64_t, 4> default_action{};  // struct sigaction of the kernel
+  for (int signal = 1; signal < NSIG; ++signal)
+    ::syscall(SYS_rt_sigaction, signal, default_action.data(), nullptr, std::size_t{8});
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -188,7 +188,12 @@ TEST(Load, TheDefaultConfigReadsFast) {
     best = std::min<std::chrono::nanoseconds>(best, std::chrono::steady_clock::now() - begin);
   }
   RecordProperty("best_us", static_cast<int>(best.count() / 1000));
-  EXPECT_LT(best, std::chrono::microseconds(1000));
+#ifdef __SANITIZE_ADDRESS__
+  constexpr std::chrono::microseconds most(20'000);  // not optimised either
+#else
+  constexpr std::chrono::microseconds most(1000);
+#endif
+  EXPECT_LT(best, most);
 }
 
 }  // namespace

@@ -234,9 +234,9 @@ def network_bandwidth(t):
         spec = t.write(f"iperf-{port}.json", {"command": ["iperf3", "-c", "10.88.0.1", "-p", str(port), "-t", "5", "-i",
                                                           "1", "-J", *more], "network": limit})
         clients.append(subprocess.Popen(t.command("run", "--id", t.id(), spec), stdout=subprocess.PIPE, text=True))
-    results = [json.loads(process.communicate(timeout=40)[0]) for process in (*servers, *clients)]
+    results = [json.loads(process.communicate(timeout=40)[0]) for process in (*clients, *servers)]
     # Who receives tells what came through: the host for egress, the container for ingress.
-    for name, result in (("egress", results[0]), ("ingress", results[3])):
+    for name, result in (("egress", results[2]), ("ingress", results[1])):
         check("intervals" in result and result["intervals"], f"iperf3 measured nothing: {result}")
         rates = [i["sum"]["bits_per_second"] / 1e6 for i in result["intervals"] if i["sum"]["seconds"] > 0.5][:5]
         equal(len(rates), 5, f"seconds of {name}")
