@@ -244,7 +244,7 @@ def update_limits(t):
 def update_rolls_back(t):
     """When the kernel refuses one value, those before it are put back and nothing is stored."""
     needs("cpu", "memory", "pids", "cpuset")
-    name = sleeper(t, resources={"limits": {"memory": "128Mi", "cpu": "500m"}})
+    name = sleeper(t, resources={"limits": {"memory": "128Mi", "cpu": "500m", "pids": 100}})
     files = group(name)
     t.minirun("update", "--cpuset-cpus", "0-1", name).good()
     names = ("pids.max", "memory.max", "memory.low", "cpu.max", "cpu.weight", "cpuset.cpus", "memory.swap.max")
@@ -254,7 +254,7 @@ def update_rolls_back(t):
     t.refused(result, "cpuset.cpus", "--cpuset-cpus", status=1)
     equal([read(files / f) for f in names], before, "the files")
     equal(state(t, name)["resources"]["cpu"]["cpus"], "0-1", "the stored value")
-    check("pids" not in state(t, name)["resources"], "the refused values were stored")
+    equal(state(t, name)["resources"].get("pids", {}).get("limit", 100), 100, "the stored limit of processes")
     t.refused(t.minirun("update", "-r", "-", name, input='{"memory":{"limit":4096,"checkBeforeUpdate":true}}'),
               "memory.max", "usage", status=1)
     equal(read(files / "memory.max"), before[1], "memory.max")
