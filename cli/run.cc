@@ -48,7 +48,8 @@ class Run : public Command {
         "OCI config.json, bundle directory, minirun's short form, Pod manifest, or - for "
         "standard input");
     app.add_option("COMMAND", words_, "after --: replaces the command of the spec");
-    app.add_option("--id", id_, "name of the container (default: the spec's name and a number)");
+    id_option_ = app.add_option("--id", id_,
+                                "name of the container (default: the spec's name and a number)");
     app.add_flag("--dry-run", dry_run_, "print the plan and change nothing");
     app.add_option("--report", report_, "write the result as JSON to this file");
     app.add_option("--timeout", timeout_, "kill the whole container after it, e.g. 30s or 1m30s");
@@ -139,7 +140,7 @@ class Run : public Command {
       if (entry.find('=') == std::string::npos || entry.starts_with('='))
         return plain_error("--env", fmt::format("\"{}\" is not NAME=VALUE", entry));
     apply({environment_, words_}, loaded.spec);
-    if (id_.empty()) id_ = generated_id(loaded.spec.name);
+    if (id_.empty() && id_option_->count() == 0) id_ = generated_id(loaded.spec.name);
     TRY(validate_id(id_));
     if (!timeout_.empty()) {
       const auto duration = parse_duration(timeout_);
@@ -258,6 +259,7 @@ class Run : public Command {
   std::string spec_, id_, report_, timeout_;
   LaunchFlags flags_;
   NetworkFlags network_;
+  CLI::Option* id_option_ = nullptr;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
        asked_ = false;
