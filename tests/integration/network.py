@@ -234,7 +234,10 @@ def network_bandwidth(t):
         spec = t.write(f"iperf-{port}.json", {"command": ["iperf3", "-c", "10.88.0.1", "-p", str(port), "-t", "5", "-i",
                                                           "1", "-J", *more], "network": limit})
         clients.append(subprocess.Popen(t.command("run", "--id", t.id(), spec), stdout=subprocess.PIPE, text=True))
-    results = [json.loads(process.communicate(timeout=40)[0]) for process in (*clients, *servers)]
+    results = [json.loads(process.communicate(timeout=40)[0]) for process in clients]
+    for result in results:  # else its server would wait for ever
+        check("error" not in result, f"iperf3: {result.get('error')}")
+    results += [json.loads(process.communicate(timeout=40)[0]) for process in servers]
     # Who receives tells what came through: the host for egress, the container for ingress.
     for name, result in (("egress", results[2]), ("ingress", results[1])):
         check("intervals" in result and result["intervals"], f"iperf3 measured nothing: {result}")
