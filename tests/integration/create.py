@@ -29,6 +29,16 @@ def state(t, name):
     return json.loads(t.minirun("state", name).good().out)
 
 
+def start_time(pid):
+    """When a process started, in clock ticks since the boot: field 22 of /proc/PID/stat, see proc(5)."""
+    return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19])
+
+
+def ticks_now():
+    """The same clock, now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
 def created(t, *args, options=(), change=None, **more):
     name = t.id()
     t.minirun("create", "--bundle", bundle(t, *args, change=change), *options, name, **more).good()
@@ -491,6 +501,8 @@ def reboot_and_reused_pid(t):
     """A container of an earlier boot, and one whose pid is somebody else's by now, are stopped; nobody else is hurt."""
     other = subprocess.Popen(["sleep", "100"])
     try:
+        # A pid is not reused within the clock tick (10 ms) by which the kernel tells start times.
+        wait_until(lambda: start_time(other.pid) < ticks_now(), "the next clock tick")
         name = created(t)
         record, init = t.root / name / "record.json", t.root / name / "init.json"
         old = json.loads(read(init))
