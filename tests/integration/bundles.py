@@ -105,7 +105,7 @@ def oci_writable_root(t):
     check((root / "etc/kept").exists(), "the file is not there")
 
 
-@test()
+@test(both=True)
 def oci_mount_options(t):
     """OCI mounts in order with their options: bind, rbind, ro, recursive, tmpcopyup, size, propagation."""
     root = busybox_root(t)

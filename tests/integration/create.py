@@ -45,7 +45,7 @@ def created(t, *args, options=(), change=None, **more):
     return name
 
 
-@test()
+@test(both=True)
 def create_start_delete(t):
     """The lifecycle of the specification; after `create` only init is left, a child of the caller's subreaper."""
     name = created(t, options=["--pid-file", t.dir / "pid"])
@@ -151,7 +151,7 @@ def exec_errors(t):
         t.minirun("delete", name).good()
 
 
-@test()
+@test(both=True)
 def init_that_died(t):
     """An init that died between create and start: an error at once, no hang."""
     name = created(t)

@@ -56,7 +56,7 @@ def mount_line(out, where):
     return next(line for line in out.splitlines() if f" {where} " in line)
 
 
-@test()
+@test(both=True)
 def idmapped_mounts(t):
     """idmap and ridmap with mappings of their own, on a bind and on a new tmpfs; the files of the host stay as they are."""
     data = idmappable(t)
@@ -133,7 +133,7 @@ def idmap_refused(t):
               "do not overlap")
 
 
-@test()
+@test(both=True)
 def overlay_in_a_user_namespace(t):
     """Lower directories are idmapped, so that the container's root owns them and files can be copied up; where the file
     system cannot be idmapped --dry-run says so."""
@@ -155,7 +155,7 @@ def overlay_in_a_user_namespace(t):
     check("cannot be idmapped" in t.run(spec("/sys"), options=["--dry-run"]).err, "/sys can be idmapped?")
 
 
-@test()
+@test(both=True)
 def recursive_attributes(t):
     """rro, rnosuid ... reach the mounts below a bind; ro, nosuid do not; the later of two opposites wins."""
     (t.dir / "tree").mkdir()
@@ -320,7 +320,7 @@ class Agent(threading.Thread):
             self.socket.close()
 
 
-@test()
+@test(both=True)
 def seccomp_agent(t):
     """SCMP_ACT_NOTIFY: the agent gets the listener with the state of the container, and its answer is what the program
     sees; an agent that is not there, or a missing listenerPath, is an error."""
@@ -370,7 +370,7 @@ def seccomp_agent(t):
     t.refused(oci(t, "true", silent, root), "/linux/seccomp/listenerPath", "missing")
 
 
-@test()
+@test(both=True)
 def oci_devices(t):
     """devices: c, b and a FIFO with mode and owner; another file at the path is an error; in a user namespace the host's
     node is bound only when it is the device that was asked for."""
@@ -490,7 +490,7 @@ def exec_failures_are_explained(t):
     check("its interpreter /usr/bin/python9" in result.err, f"exec says {result.err!r}")
 
 
-@test()
+@test(both=True)
 def user_namespace_fall_backs(t):
     """In a user namespace that does not own them, proc, sysfs and mqueue are the host's, with the options that were asked
     for; the same where the other namespace is joined by path."""

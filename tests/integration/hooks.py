@@ -195,7 +195,7 @@ def hook_output_is_bounded(t):
     t.minirun("delete", name).good()
 
 
-@test()
+@test(both=True)
 def create_container_mounts(t):
     """What a createContainer hook mounts is in the container and not on the host."""
     script = f"mount -t tmpfs hooked {t.dir}/busybox/root && echo inside >{t.dir}/busybox/root/file"

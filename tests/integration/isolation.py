@@ -42,7 +42,7 @@ def namespaces_of_choice(t):
         equal(out.strip(), os.readlink(f"/proc/self/ns/{name}"), f"namespace with {key}: host")
 
 
-@test()
+@test(both=True)
 def namespaces_by_path(t):
     """Joining by path."""
     holder = subprocess.Popen(["unshare", "--net", "--ipc", "--uts", "sh", "-c", "echo; exec sleep 100"],
@@ -101,7 +101,7 @@ def throw_away_root(t):
     equal(t.sh(f"ls {canary}").status, 2, "the file is in the next container")
 
 
-@test()
+@test(both=True)
 def kept_upper_directory(t):
     """`root`: an overlay with `upper` a directory that is kept."""
     for name in ("upper", "work"):
@@ -113,7 +113,7 @@ def kept_upper_directory(t):
     check(not os.path.exists("/etc/minirun-canary"), "the host has the file")
 
 
-@test()
+@test(both=True)
 def many_lower_layers(t):
     """An overlay with many lower layers: the first one is the topmost."""
     lower = []
@@ -138,7 +138,7 @@ def readonly_root(t):
     check("shm" in out, "/dev/shm cannot be written")
 
 
-@test()
+@test(both=True)
 def masked_and_readonly_paths(t):
     """Safe by default: masked and read-only paths."""
     there = [f for f in ("/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/kcore") if os.path.exists(f)]
@@ -263,7 +263,7 @@ def mounts_do_not_propagate(t):
     equal(os.listdir(t.dir / "shared"), [], "the directory on the host")
 
 
-@test()
+@test(both=True)
 def cgroup_view(t):
     """The container sees its own cgroup as the root of the tree, and cannot write there."""
     out = t.sh("grep ^0: /proc/self/cgroup; cat /sys/fs/cgroup/cgroup.procs | head -n 1; "
