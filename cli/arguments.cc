@@ -6,6 +6,8 @@
 #include <array>
 #include <string_view>
 
+#include "spec/suggest.h"
+
 namespace minirun::cli {
 namespace {
 
@@ -122,7 +124,11 @@ GlobalArguments read_global_arguments(const std::vector<std::string>& argv) {
     }
     const GlobalRow* row = find_row(option.name);
     if (row == nullptr) {
-      fail(word, "is not a global option, see minirun --help");
+      std::array<std::string_view, rows.size()> names;
+      std::ranges::transform(rows, names.begin(), &GlobalRow::name);
+      const auto close = suggest(option.name, names);
+      fail(word, close ? fmt::format("is not a global option; did you mean --{}?", *close)
+                       : "is not a global option, see minirun --help");
       continue;
     }
     if (row->value.empty()) {

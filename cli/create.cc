@@ -62,6 +62,8 @@ class Create : public Command {
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);
     TRY(NetworkFlags::plan(loaded.spec, id_, &root, options.root, false, plan, output));
     if (output.findings(plan.findings, false)) return false;
+    if (loaded.format == Format::oci) output.left_out(loaded.findings);
+    output.left_out(plan.findings);
     PhaseClock clock;
     TRY(run_detached({.spec = loaded.spec,
                       .record = std::move(record),

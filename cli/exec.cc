@@ -68,6 +68,10 @@ class Exec : public Command {
     app.add_option("-e,--env", environment_, "K=V for the program")->allow_extra_args(false);
     app.add_option("-u,--user", user_, "UID or UID:GID");
     app.add_option("-g,--additional-gids", groups_, "a further group id")->allow_extra_args(false);
+    app.footer(
+        "Exit status: the program's own; 128 + the signal that ended it; 255 minirun failed, 126 "
+        "the\n"
+        "program cannot be executed, 127 it was not found.");
     app.add_option("-c,--cap", capabilities_, "a further capability")->allow_extra_args(false);
     app.add_option("--apparmor", apparmor_, "AppArmor profile");
     app.add_option("--process-label", label_, "SELinux label");
@@ -108,7 +112,7 @@ class Exec : public Command {
     if (!spec.process) return plain_error(id_, "the container has no process to take after");
     Findings findings;
     Process process = document_.empty() ? TRY(from_flags(*spec.process))
-                                        : TRY(from_document(*spec.process, findings));
+                                        : TRY(from_document(*spec.process, findings, output));
     spec.process = process;
     if (findings.empty()) findings = validate(spec, Format::oci);
     std::erase_if(findings, [](const Finding& f) {
@@ -189,7 +193,8 @@ class Exec : public Command {
 
   /// What the document leaves out is as in the container, except for no_new_privs, of which
   /// absence says "no".
-  Result<Process> from_document(const Process& container, Findings& findings) const {
+  Result<Process> from_document(const Process& container, Findings& findings,
+                                Output& output) const {
     const Fd file(::open(document_.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
     if (!file) return os_error("--process " + document_);
     const std::string text = TRY(read_all(file.get(), document_));
@@ -197,8 +202,9 @@ class Exec : public Command {
         JsonDocument::parse(text, findings, {.bytes = document_most});
     Process process;
     if (document) read_oci_process(document->root(findings), process);
-    std::erase_if(findings, [](const Finding& f) { return f.level != Finding::Level::error; });
     for (Finding& finding : findings) finding.pointer.insert(0, "/process");
+    output.left_out(findings);
+    std::erase_if(findings, [](const Finding& f) { return f.level != Finding::Level::error; });
     if (!process.capabilities) process.capabilities = container.capabilities;
     if (process.rlimits.empty()) process.rlimits = container.rlimits;
     if (!process.oom_score_adj) process.oom_score_adj = container.oom_score_adj;

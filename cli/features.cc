@@ -130,7 +130,7 @@ json features() {
             {"minirun.commit", commit()},
             {"org.opencontainers.runc.checkpoint.enabled", "false"},
             {"io.github.seccomp.libseccomp.version", libseccomp_version()}}},
-          {"potentiallyUnsafeConfigAnnotations", json::array()}};
+          {"potentiallyUnsafeConfigAnnotations", {"run.oci.keep_original_groups"}}};
 }
 
 class Features : public Command {

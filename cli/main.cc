@@ -18,6 +18,8 @@
 #include "cli/output.h"
 #include "cli/version.h"
 #include "security/seccomp.h"
+#include "spec/json.h"
+#include "spec/suggest.h"
 
 namespace minirun::cli {
 
@@ -63,6 +65,8 @@ std::string usage() {
   for (const CommandRow& row : commands())
     text += fmt::format("  {:<10} {}\n", row.name, row.summary);
   text += "\nglobal options, before the command:\n" + global_options_help();
+  text += fmt::format("  {:<28} {}\n  {:<28} {}\n", "--version", "print the version", "--help",
+                      "print this, or with a command its options");
   text += "\n`minirun COMMAND --help` tells the options of a command.\n";
   return text;
 }
@@ -79,6 +83,27 @@ bool open_standard_descriptors() {
   for (const pollfd& poll : polls)
     if ((poll.revents & POLLNVAL) != 0 && ::open("/dev/null", O_RDWR) != poll.fd) return false;
   return true;
+}
+
+/// What CLI11 did not expect: a misspelt option first, since the words behind it are a consequence.
+std::string unexpected(const CLI::App& app) {
+  std::vector<std::string> rest = app.remaining(true), known;
+  if (rest.empty()) return "unexpected argument";
+  std::vector<const CLI::App*> apps{&app};
+  for (std::size_t i = 0; i < apps.size(); ++i) {
+    for (const CLI::Option* option : apps[i]->get_options())
+      for (const std::string& name : option->get_lnames()) known.push_back(name);
+    for (const CLI::App* child : apps[i]->get_subcommands()) apps.push_back(child);
+  }
+  const auto at = std::ranges::find_if(
+      rest, [](const std::string& word) { return word.size() > 1 && word.starts_with('-'); });
+  if (at == rest.end()) return fmt::format("unexpected argument \"{}\"", rest.front());
+  const std::string name = at->substr(0, at->find('='));
+  const std::vector<std::string_view> candidates(known.begin(), known.end());
+  const auto close =
+      suggest(std::string_view(name).substr(name.find_first_not_of('-')), candidates);
+  return fmt::format("unknown option {}{}", name,
+                     close ? fmt::format("; did you mean --{}?", *close) : ", see --help");
 }
 
 int fail(const CommandRow& row, Output& output, const Error& error) {
@@ -105,12 +130,23 @@ int dispatch(const CommandRow& row, const GlobalArguments& global,
   } catch (const CLI::CallForHelp&) {
     print(app.help());
     return 0;
+  } catch (const CLI::ExtrasError&) {
+    return fail(row, *output, Error{0, std::string(row.name), unexpected(app), {}});
   } catch (const CLI::ParseError& error) {
     std::string message = error.what();
     std::ranges::replace(message, '\n', ' ');
     return fail(row, *output, Error{0, std::string(row.name), message, {}});
   }
   return command->run(global.options, *output);
+}
+
+std::string unknown_command(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const CommandRow& row : commands()) names.push_back(row.name);
+  const auto close = suggest(name, names);
+  return fmt::format(
+      "unknown command {}{}", quote_text(name),
+      close ? fmt::format("; did you mean \"{}\"?", *close) : ", see minirun --help");
 }
 
 int main_checked(const std::vector<std::string>& argv) {
@@ -135,9 +171,13 @@ int main_checked(const std::vector<std::string>& argv) {
   const std::string& name = argv[global.command];
   for (const CommandRow& row : commands())
     if (row.name == name) return dispatch(row, global, argv);
+  if (name == "help" && argv.size() > global.command + 1)
+    return main_checked({argv[0], argv[global.command + 1], "--help"});
   if (name == "help") return print(usage()) ? 0 : 1;
   if (name == "version") return print(version()) ? 0 : 1;
-  print_error(fmt::format("minirun: error: unknown command \"{}\", see minirun --help\n", name));
+  // After a misspelt global option its value looks like the command.
+  print_error(fmt::format("minirun: error: {}\n",
+                          global.error ? sentence(*global.error) : unknown_command(name)));
   return 125;
 }
 

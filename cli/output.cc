@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/file.h"
 #include "runtime/container.h"
@@ -36,11 +37,35 @@ std::string sentence(const Error& failure) {
   return text;
 }
 
+namespace {
+
+/// One line that a terminal shows as it is: words of a document may have control characters, which
+/// would move the cursor, or end the line and begin another that only looks like one of ours.
+std::string visible(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (c < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", c);
+    } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {  // the controls of ISO 6429, in UTF-8
+      out += fmt::format("\\u{:04x}", next);
+      ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 void Output::line(Level level, std::string_view message) {
   const char* word = level == Level::error     ? "error"
                      : level == Level::warning ? "warning"
                                                : "debug";
-  const std::string words = fmt::format("minirun: {}: {}\n", word, message);
+  const std::string words = fmt::format("minirun: {}: {}\n", word, visible(message));
   std::string text = words;
   if (json_) {
     const nlohmann::ordered_json object = {
@@ -67,29 +92,27 @@ void Output::debug(std::string_view message) {
 }
 
 bool Output::findings(const Findings& findings, bool warnings) {
-  std::string errors;
-  int count = 0;
+  std::vector<std::string> errors;
   for (const Finding& finding : findings) {
     const std::string where = finding.pointer.empty() ? "" : finding.pointer + ": ";
     if (finding.level == Finding::Level::error) {
-      errors += (count++ == 0 ? "" : "\n") + where + finding.message;
+      errors.push_back(where + finding.message);
     } else if (warnings) {
       warning(where + finding.message);
     }
   }
-  if (count == 0) return false;
-  if (json_) {
-    for (char& c : errors)
-      if (c == '\n') c = ';';
-    error(errors);
-    return true;
-  }
-  for (std::size_t at = 0; at <= errors.size();) {
-    const std::size_t end = std::min(errors.find('\n', at), errors.size());
-    error(std::string_view(errors).substr(at, end - at));
-    at = end + 1;
-  }
-  return true;
+  if (json_ && !errors.empty())
+    error(fmt::format("{}", fmt::join(errors, "; ")));
+  else
+    for (const std::string& words : errors) error(words);
+  return !errors.empty();
+}
+
+void Output::left_out(const Findings& findings) {
+  for (const Finding& finding : findings)
+    if (finding.level == Finding::Level::warning &&
+        finding.pointer.find("/capabilities") != std::string::npos)
+      warning(finding.pointer + ": " + finding.message);
 }
 
 bool Output::positioned(std::string_view file, const Findings& findings, bool warnings) {

@@ -33,6 +33,9 @@ class Output {
   void debug(std::string_view message);
   /// Every finding; warnings only with `warnings`. True when there was an error.
   bool findings(const Findings& findings, bool warnings);
+  /// config.md: a capability that is not given although it was asked for MUST be logged. For
+  /// commands that say no other warnings.
+  void left_out(const Findings& findings);
   /// The same with "file:line:column" before each, for a document that a person wrote.
   bool positioned(std::string_view file, const Findings& findings, bool warnings);
 

@@ -60,6 +60,10 @@ class Run : public Command {
     app.add_flag("--summary,!--no-summary", summary_,
                  "say what the limits did (default when standard error is a terminal)");
     app.add_flag("--timing", timing_, "print the time of each step");
+    app.footer(
+        "Exit status: the program's own; 128 + the signal that ended it; 125 minirun failed, 126 "
+        "the\n"
+        "program cannot be executed, 127 it was not found.");
     flags_.declare(app);
     network_.declare(app);
     app.add_option("--image", pod_.images, "NAME=DIR: of a Pod's image or container, the root")
@@ -200,6 +204,8 @@ class Run : public Command {
       return bad ? failed : 0;
     }
     if (bad) return failed;
+    if (loaded.format == Format::oci) output.left_out(loaded.findings);
+    output.left_out(plan.findings);
     RunRequest request{.spec = loaded.spec,
                        .record = std::move(record),
                        .document = loaded.text,

@@ -80,7 +80,8 @@ Status judge(const std::string& field, const Hook& hook, const ChildEnd& end) {
   if (end.failure && !end.timed_out) {
     Error error = *end.failure;
     error.detail =
-        fmt::format("{}{}{}", error.object, error.detail.empty() ? "" : ": ", error.detail);
+        fmt::format("{}{}{}", error.object,
+                    error.object.empty() || error.detail.empty() ? "" : ": ", error.detail);
     error.object = field;
     return std::unexpected(std::move(error));
   }
@@ -210,10 +211,15 @@ Body in_the_container(const ContainerView& view, const ContainerSpec& spec,
     Process process = spec.process.value_or(Process{});
     process.args = arguments_of(hook);
     process.env = hook.env;
+    process.cwd = std::string("/");
     process.terminal = false;
     const Result<ExecResult> result = exec_in_container(
         view, {.spec = spec, .process = process, .seccomp = seccomp, .program = hook.path}, facts);
-    if (!result) return result.error();
+    if (!result) {
+      Error error = result.error();
+      if (error.object == "process.args") error.object.clear();  // they are the hook's
+      return error;
+    }
     if (result->end.signal) {
       ::signal(*result->end.signal, SIG_DFL);
       sigset_t none;

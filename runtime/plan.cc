@@ -7,9 +7,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <bit>
 #include <csignal>
 #include <cstring>
 
+#include "base/capabilities.h"
 #include "rootfs/plan.h"
 #include "runtime/delegate.h"
 #include "runtime/id_maps.h"
@@ -440,13 +442,24 @@ class Planner {
       plan_.child.push_back({.op = Op::loopback, .field = "linux.namespaces"});
   }
 
+  static std::string names_of(std::uint64_t capabilities) {
+    std::string text;
+    for (unsigned i = 0; i < 64; ++i)
+      if ((capabilities >> i & 1U) != 0)
+        text += fmt::format("{}{}", text.empty() ? "" : ", ", capability_name(i));
+    return text;
+  }
+
   void warn_of_missing_capabilities(const Process& process) {
     if (!process.capabilities || spec_.find_namespace(NamespaceType::user) != nullptr) return;
-    if (const std::uint64_t missing = process.capabilities->bounding & ~facts_.capabilities;
-        missing != 0)
+    const Capabilities& sets = *process.capabilities;
+    const std::uint64_t asked =
+        sets.bounding | sets.effective | sets.permitted | sets.inheritable | sets.ambient;
+    if (const std::uint64_t missing = asked & ~facts_.capabilities; missing != 0)
       plan_.findings.push_back(
           {Finding::Level::warning, "/process/capabilities",
-           fmt::format("{:#x} cannot be granted: minirun itself lacks them", missing)});
+           fmt::format("{} cannot be granted: minirun itself lacks {}", names_of(missing),
+                       std::has_single_bit(missing) ? "it" : "them")});
   }
 
   void plan_process(const RootfsPlan& rootfs) {

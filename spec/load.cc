@@ -69,7 +69,9 @@ bool has_line(std::string_view text, std::string_view start) {
 }
 
 Format format_of(Json root) {
-  if (root.find("ociVersion")) return Format::oci;
+  // Without its version it is a bad OCI document, not one of ours: that has none of these words.
+  for (const char* word : {"ociVersion", "process", "linux"})
+    if (root.find(word)) return Format::oci;
   if (root.find("apiVersion") || root.find("kind")) return Format::pod;
   return Format::short_form;
 }

@@ -12,8 +12,10 @@ namespace {
 
 void read_user(Json json, User& user) {
   JsonObject object(json);
-  object.read_within("uid", user.uid, 0, kMostId);
-  object.read_within("gid", user.gid, 0, kMostId);
+  if (const auto uid = object.require("uid", "the id of a user"))
+    uid->get(user.uid, std::uint32_t{0}, kMostId);
+  if (const auto gid = object.require("gid", "the id of a group"))
+    gid->get(user.gid, std::uint32_t{0}, kMostId);
   std::uint32_t umask = 0;
   if (object.read_within("umask", umask, 0, 0777)) user.umask = umask;
   object.each("additionalGids", [&](Json item) {
@@ -73,7 +75,8 @@ void read_io_priority(Json json, IoPriority& priority) {
   JsonObject object(json);
   if (const auto place = object.require("class", "a class such as IOPRIO_CLASS_BE"))
     place->get_word<int>(io_class_words, priority.class_);
-  object.read_within("priority", priority.priority, 0, 7);
+  if (const auto level = object.require("priority", "a number from 0 to 7"))
+    level->get(priority.priority, 0, 7);
 }
 
 void read_affinity(Json json, ExecCpuAffinity& affinity) {

@@ -27,6 +27,12 @@ void check_mount(const ContainerSpec& spec, const Mount& mount, Reporter& report
   const std::string place = Reporter::pointer_of_field(mount.field);
   check_inside_path(mount.destination, place + "/destination", place + "/destination", report);
   const MountOptions& options = mount.options;
+  if (!options.remount && mount.destination.starts_with('/') &&
+      mount.destination.find_first_not_of("/.") == std::string::npos &&
+      !has_dotdot(mount.destination))
+    report.error(place + "/destination", place + "/destination",
+                 quote_text(mount.destination) +
+                     " is the root file system itself, expected a path below it");
   if (mount.uid_mappings.empty() != mount.gid_mappings.empty())
     report.error(place, place, "uidMappings or gidMappings alone, expected both or neither");
   const bool idmapped = options.idmap || options.recursive_idmap;

@@ -104,6 +104,10 @@ void check_rdt(const ContainerSpec& spec, Reporter& report) {
     report.error(
         "/linux/intelRdt/closID", "",
         quote_text(id) + ", expected a name without \"/\", or \"/\" for the default group");
+  const std::string& bandwidth = spec.intel_rdt->mem_bw_schema;
+  if (!bandwidth.empty() && (!bandwidth.starts_with("MB:") || bandwidth.contains('\n')))
+    report.error("/linux/intelRdt/memBwSchema", "",
+                 quote_text(bandwidth) + ", expected one line that begins with MB:");
 }
 
 void check_memory_policy(const ContainerSpec& spec, Reporter& report) {

@@ -185,6 +185,15 @@ TEST(Validate, RdtAndMemoryPolicy) {
                           error_at("/linux/memoryPolicy/nodes", "expected none"),
                           error_at("/linux/memoryPolicy/flags", "one of them"),
                           error_at("/linux/memoryPolicy/flags", "MPOL_F_NUMA_BALANCING")));
+  // config-linux.md: it begins with "MB:" and is one line.
+  for (const char* schema : {"L3:0=f", "MB:0=20\nL3:0=f", "mb:0=20"}) {
+    ContainerSpec other = sound();
+    other.intel_rdt.emplace().mem_bw_schema = schema;
+    EXPECT_THAT(validate(other, Format::oci),
+                ElementsAre(error_at("/linux/intelRdt/memBwSchema", "one line that begins")));
+    other.intel_rdt->mem_bw_schema = "MB:0=20;1=70";
+    EXPECT_TRUE(validate(other, Format::oci).empty());
+  }
   spec.intel_rdt->clos_id = "/";
   spec.memory_policy = MemoryPolicy{2, "", 0};
   EXPECT_THAT(validate(spec, Format::oci),

@@ -38,7 +38,8 @@ std::string of_new_mount(const Step& step, Call call, int errnum) {
 }
 
 std::string of_attach(const Step& step, Call call, int errnum) {
-  if (call == Call::move_mount && errnum == ENOTDIR)
+  // The kernel says EINVAL, and has no other reason for a mount that was made a moment ago.
+  if (call == Call::move_mount && (errnum == ENOTDIR || errnum == EINVAL))
     return "a directory can be mounted only on a directory, and a file only on a file";
   if (errnum == EROFS)
     return "the mount point is missing, and cannot be made in a read-only file system";
@@ -109,11 +110,14 @@ std::string failure_rule(const Step& step, Call call, int errnum) {
     case Op::seccomp:
       if (errnum == EBUSY) return "a filter with a listener is loaded already";
       return {};
+    case Op::attach_root:
+      if (call == Call::move_mount && (errnum == ENOTDIR || errnum == EINVAL))
+        return "it is not a directory";
+      return {};
     case Op::make_overlay:
     case Op::stage_mount:
     case Op::copy_up:
     case Op::propagation:
-    case Op::attach_root:
     case Op::pivot_root:
     case Op::mask:
     case Op::open_file:

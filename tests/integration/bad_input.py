@@ -31,7 +31,7 @@ def wrong_types(t):
     """Wrong types: all findings at once, each with its JSON pointer and value."""
     result = t.run({"command": "sh", "hostname": 5, "readonly": "yes", "cwd": ["/"], "env": 7})
     t.refused(result, "/command", '"sh"', "/hostname: 5", "/readonly", '"yes"', "/cwd", "/env: 7", "expected", lines=5)
-    result = t.run(oci(hostname=5, process={"cwd": 1, "args": "x", "user": {"uid": "root"}}))
+    result = t.run(oci(hostname=5, process={"cwd": 1, "args": "x", "user": {"uid": "root", "gid": 0}}))
     t.refused(result, "/hostname", "/process/cwd", "/process/args", "/process/user/uid", lines=4)
 
 
@@ -127,6 +127,41 @@ def limits_below_requests(t):
 
 
 @test()
+def one_line_whatever_it_says(t):
+    """Control characters of a document do not reach the terminal: each error stays one line of its own words."""
+    evil = "\x1b[31mred\nminirun: error: forged\x7f\u009b2J\r"
+    shown = "\\u001b[31mred\\u000aminirun: error: forged\\u007f\\u009b2J\\u000d"
+    for spec, status in (({"command": [evil]}, 127), ({"command": ["true"], "mounts": [{"source": f"/no{evil}", "destination": "/x"}]}, 125),
+                         ({"command": ["true"], "cwd": f"/proc/{evil}/x"}, 125)):
+        t.refused(t.run(spec), shown, status=status)
+    result = t.run({"command": ["true"], evil: 1}).good()
+    check(len(result.err.splitlines()) == 1 and "\x1b" not in result.err, f"a warning: {result.err!r}")
+    t.refused(t.minirun("state", evil), "container id", status=1)
+    check("\x1b" not in t.minirun("run", t.dir / evil).err, "a name of a file")
+
+
+@test()
+def oci_shapes(t):
+    """Of an OCI document: without its version, with a file as root, with a mount on / or of a directory on a file."""
+    t.refused(t.run({key: value for key, value in OCI.items() if key != "ociVersion"}), "/ociVersion", "missing")
+    rootfs = t.dir / "rootfs"
+    for name in ("proc", "dev", "sys", "dir"):
+        (rootfs / name).mkdir(parents=True)
+    (rootfs / "file").write_text("")
+    t.refused(t.run(oci(root={"path": "rootfs/file"})), "root", "not a directory")
+    for key in ("maskedPaths", "readonlyPaths"):
+        for path in ("proc/kcore", "/proc/../etc"):
+            linux = {**OCI["linux"], key: ["/proc/x", path]}
+            t.refused(t.run(oci(linux=linux)), f"/linux/{key}/1", path, "expected a")
+    for destination in ("/", "//", "/./"):
+        t.refused(t.run(oci(mounts=[{"destination": destination, "type": "tmpfs"}])), "/mounts/0/destination",
+                  "the root file system itself")
+    t.refused(t.run(oci(mounts=[{"destination": "/file", "type": "tmpfs"}])), "mounts[0]", "only on a directory")
+    t.refused(t.run(oci(mounts=[{"destination": "/dir", "type": "bind", "source": str(rootfs / "file"),
+                                 "options": ["bind"]}])), "mounts[0]", "only on a directory")
+
+
+@test()
 def missing_controller(t):
     """A controller that this host lacks, with the reason and the remedy; never silently dropped."""
     from harness import Skip, cgroup_mount
@@ -185,7 +220,7 @@ def missing_lower_layer(t):
     t.refused(result, "root", "/no/such/layer", "No such file")
 
 
-@test()
+@test(both=True)
 def refusal_of_the_kernel(t):
     """A kernel refusal with the kernel's own words, and the field of the user."""
     result = t.run({"command": ["true"], "mounts": [

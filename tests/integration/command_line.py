@@ -200,6 +200,18 @@ def help_and_version(t):
 
 
 @test()
+def slips_of_the_pen(t):
+    """A misspelt command, option, global option or option of a command's command: its name, and the word that was meant."""
+    for words, said, meant, status in ((["craete"], '"craete"', '"create"', 125), (["--rot", "/x", "list"], "--rot", "--root", 125),
+                                       (["create", "--bundel", "/x", "y"], "--bundel", "--bundle", 1),
+                                       (["run", "--timeuot=3s", "x"], "--timeuot", "--timeout", 125),
+                                       (["exec", "--additional-gid", "3", "x", "y"], "--additional-gid", "--additional-gids", 255),
+                                       (["probe", "run", "--repeet", "2"], "--repeet", "--repeat", 1)):
+        t.refused(t.minirun(*words), said, f"did you mean {meant}", status=status)
+    t.refused(t.minirun("create", "one", "two"), 'unexpected argument "two"', status=1)
+
+
+@test()
 def examples_are_accepted(t):
     """Every example of the short form is read without a finding of the reader."""
     for path in sorted((REPOSITORY / "examples").glob("*.json")):

@@ -32,7 +32,7 @@ def group(name):
 # ---------------------------------------------------------------- pause, resume, ps
 
 
-@test()
+@test(both=True)
 def pause_and_resume(t):
     """`pause` returns when everything stands still and `state` says so; `resume` undoes it; each only where it fits."""
     name = t.id()
@@ -449,6 +449,7 @@ def features(t):
     equal([linux["cgroup"]["v1"], linux["cgroup"]["v2"]], [False, True], "cgroup")
     equal(set(linux["seccomp"]), {"enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"}, "seccomp")
     equal(found["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "false", "checkpoint")
+    equal(found["potentiallyUnsafeConfigAnnotations"], ["run.oci.keep_original_groups"], "annotations that change something")
     for command in ("checkpoint", "restore"):
         t.refused(t.minirun(command, "--image-path", "/x", "-no-subreaper", "y"), "not supported", status=1)
     version = t.minirun("--version").good().out.splitlines()
