@@ -68,12 +68,13 @@ Status replace_file(int directory, const std::string& name, std::string_view tex
   const std::string folder = slash == std::string::npos ? "" : name.substr(0, slash + 1);
   const std::string base = slash == std::string::npos ? name : name.substr(slash + 1);
   const std::string temporary = folder + "." + base + "." + std::to_string(::getpid());
-  if (Status written = write_new_file(directory, temporary, text, mode); !written) {
-    if (written.error().errnum != EEXIST) return written;
+  Status written = write_new_file(directory, temporary, text, mode);
+  if (!written && written.error().errnum == EEXIST) {
     // A rest of a process that had our pid and was killed.
     ::unlinkat(directory, temporary.c_str(), 0);
-    TRY(write_new_file(directory, temporary, text, mode));
+    written = write_new_file(directory, temporary, text, mode);
   }
+  if (!written) return os_error(written.error().errnum, name);
   if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) {
     const int error = errno;
     ::unlinkat(directory, temporary.c_str(), 0);

@@ -94,7 +94,7 @@ void Output::debug(std::string_view message) {
 bool Output::findings(const Findings& findings, bool warnings) {
   std::vector<std::string> errors;
   for (const Finding& finding : findings) {
-    const std::string where = finding.pointer.empty() ? "" : finding.pointer + ": ";
+    const std::string where = (finding.pointer.empty() ? "the document" : finding.pointer) + ": ";
     if (finding.level == Finding::Level::error) {
       errors.push_back(where + finding.message);
     } else if (warnings) {

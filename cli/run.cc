@@ -153,8 +153,38 @@ class Run : public Command {
       loaded.spec.timeout = std::chrono::ceil<std::chrono::milliseconds>(*duration);
     }
     TRY(flags_.check(loaded.spec, detach_));
+    TRY(check_combinations());
     if (detach_ && loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it with --detach");
+    return report_.empty() || dry_run_ ? Status{} : check_report();
+  }
+
+  /// What would be without effect is refused, since whoever asked for it waits for it.
+  [[nodiscard]] Status check_combinations() const {
+    if (detach_)
+      for (const auto& [given, option] :
+           {std::pair{!report_.empty(), "--report"}, std::pair{timing_, "--timing"},
+            std::pair{summary_option_->count() > 0 && summary_, "--summary"}})
+        if (given)
+          return plain_error(option,
+                             "nobody is left to see the end with --detach; `minirun events` "
+                             "tells what a container uses");
+    for (const auto& [given, option] :
+         {std::pair{!pod_.images.empty(), "--image"}, std::pair{!pod_.node.empty(), "--node"},
+          std::pair{pod_.cgroup_root != PodArguments{}.cgroup_root, "--cgroup-root"},
+          std::pair{!pod_.restart_delay.empty(), "--restart-delay"}})
+      if (given) return plain_error(option, "is for Pod manifests, and this is none");
+    return {};
+  }
+
+  /// Before the program runs, not after it has worked for hours.
+  [[nodiscard]] Status check_report() const {
+    const std::string path = absolute_from_here(report_);
+    struct stat info{};
+    if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
+      return os_error(EISDIR, "--report", report_);
+    if (::access(path.substr(0, path.rfind('/') + 1).c_str(), W_OK) != 0)
+      return os_error("--report", report_);
     return {};
   }
 

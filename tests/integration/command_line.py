@@ -200,6 +200,23 @@ def help_and_version(t):
 
 
 @test()
+def no_option_is_for_nothing(t):
+    """An option that could have no effect is refused: what is said at the end with --detach, what is for Pods; and a report
+    that cannot be written is an error before the program runs."""
+    spec = t.write("spec.json", {"command": ["touch", "/out/ran"], "mounts": [f"{t.dir}:/out"]})
+    for option in (["--report", t.dir / "report"], ["--timing"], ["--summary"]):
+        t.refused(t.minirun("run", "-d", *option, spec), option[0], "--detach")
+    for option in (["--image", "a=/b"], ["--node", "host"], ["--cgroup-root", "/x"], ["--restart-delay", "1s"]):
+        t.refused(t.minirun("run", *option, spec), option[0], "Pod")
+    for path, word in ((t.dir / "no/such/report", "No such file"), (t.dir, "Is a directory")):
+        t.refused(t.minirun("run", "--report", path, spec), "--report", str(path), word)
+    t.refused(t.minirun("create", "--bundle", t.bundle("/"), "--pid-file", "/no/such/pid", t.id()), "--pid-file",
+              "/no/such/pid: No such file", status=1)
+    t.refused(t.minirun("run", t.write("word.json", '"word"')), "the document", "expected an object")
+    check(not (t.dir / "ran").exists(), "the program has run")
+
+
+@test()
 def slips_of_the_pen(t):
     """A misspelt command, option, global option or option of a command's command: its name, and the word that was meant."""
     for words, said, meant, status in ((["craete"], '"craete"', '"create"', 125), (["--rot", "/x", "list"], "--rot", "--root", 125),

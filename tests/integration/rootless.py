@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 
-from harness import MINIRUN, Skip, cgroup_mount, check, equal, needs, read, test, wait_until
+from harness import MINIRUN, SLOW, Skip, cgroup_mount, check, equal, needs, read, test, wait_until
 
 UID, GID, FIRST, COUNT = 65534, 65534, 200000, 65536  # nobody: newuidmap wants a user that exists
 
@@ -48,7 +48,7 @@ class User:
 
     def call(self, *words, **more):
         with open(self.t.dir / "out", "w+b") as out, open(self.t.dir / "err", "w+b") as err:  # a detached one keeps them
-            done = subprocess.run(self.command(*words, **more), stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=40,
+            done = subprocess.run(self.command(*words, **more), stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=40 * SLOW,
                                   check=False)
             done.stdout, done.stderr = [os.pread(file.fileno(), 1 << 20, 0).decode() for file in (out, err)]
         print(f"$ minirun {' '.join(map(str, words))}\n{done.stdout}{done.stderr}[{done.returncode}]")
@@ -291,7 +291,7 @@ def rootless_terminal(t):
         seen += os.read(master, 100)
     check(seen.startswith(b"/dev/"), f"in the terminal: {seen!r}")
     os.close(master)
-    words = user.command("exec", "-t", name, "/bin/busybox", "sh", "-c", "/bin/busybox tty >/tmp/tty; /bin/busybox tty")
+    words = user.command("exec", "-t", name, "/bin/busybox", "tty")
     pid, master = pty.fork()
     if pid == 0:
         os.execvp(words[0], words)
