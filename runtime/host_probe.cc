@@ -227,19 +227,44 @@ class Prober {
     }
   }
 
+  /// The active security modules by lsm_list_modules(2), of Linux 6.8, which needs no securityfs.
+  static std::vector<std::uint64_t> module_numbers() {
+    constexpr long kListModules = 461;
+    std::vector<std::uint64_t> numbers(64);
+    auto size = static_cast<std::uint32_t>(numbers.size() * sizeof numbers[0]);
+    const long count = ::syscall(kListModules, numbers.data(), &size, 0);
+    numbers.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return numbers;
+  }
+
+  static long landlock_version() {
+    constexpr long kCreateRuleset = 444, kVersion = 1;
+    return ::syscall(kCreateRuleset, nullptr, 0, kVersion);
+  }
+
   void security_modules() {
     const std::string list = file_text("/sys/kernel/security/lsm");
-    for (const char* name : {"apparmor", "selinux", "landlock", "yama"}) {
-      const auto names = split(list, ',');
-      const bool there =
-          std::ranges::find(names, name) != names.end() ||
-          (std::string_view(name) == "apparmor" &&
-           file_text("/sys/module/apparmor/parameters/enabled") == "Y") ||
-          (std::string_view(name) == "selinux" && ::access("/sys/fs/selinux/enforce", F_OK) == 0);
+    const auto names = split(list, ',');
+    const std::vector<std::uint64_t> numbers = module_numbers();
+    struct Module {
+      const char* name;
+      std::uint64_t number;  // LSM_ID_* of linux/lsm.h
+      const char* instead;   // what is there on an older kernel without securityfs
+    };
+    for (const auto& [name, number, instead] :
+         {Module{"apparmor", 104, "/sys/kernel/security/apparmor"},
+          Module{"selinux", 101, "/sys/fs/selinux/enforce"}, Module{"landlock", 110, ""},
+          Module{"yama", 105, "/proc/sys/kernel/yama"}}) {
+      const bool there = std::ranges::find(names, name) != names.end() ||
+                         std::ranges::find(numbers, number) != numbers.end() ||
+                         (std::string_view(name) == "apparmor" &&
+                          file_text("/sys/module/apparmor/parameters/enabled") == "Y") ||
+                         (number == 110 && landlock_version() > 0) ||
+                         (*instead != 0 && ::access(instead, F_OK) == 0);
       add("lsm", name, there,
-          there          ? "active"
-          : list.empty() ? "securityfs is not mounted here"
-                         : "not active",
+          there                             ? "active"
+          : list.empty() && numbers.empty() ? "no sign of it; securityfs is not mounted here"
+                                            : "not active",
           std::string_view(name) == "apparmor" ? "no process.apparmorProfile"
           : std::string_view(name) == "selinux"
               ? "no process.selinuxLabel and linux.mountLabel"

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from harness import (Fingerprint, Skip, cgroup_mount, check, equal, flat, needs, read, test, wait_until, within)
+from harness import (Fingerprint, Skip, cgroup_mount, check, equal, flat, libc, needs, read, test, wait_until, within)
 
 MIB = 1 << 20
 
@@ -473,6 +473,8 @@ def info(t):
     for probe in probes:
         if probe["area"] == "controller":
             equal(probe["available"], probe["name"] in have, f"controller {probe['name']}")
+    landlock = libc.syscall(444, None, 0, 1) > 0  # landlock_create_ruleset(2) for its version
+    equal([p["available"] for p in probes if p["name"] == "landlock"], [landlock], "Landlock")
     equal({p["name"] for p in probes if p["area"] == "namespace" and p["available"]} >= {"pid", "mount", "user"}, True,
           "namespaces")
 

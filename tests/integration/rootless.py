@@ -127,7 +127,7 @@ def rootless_own_id(t):
     check("additional" in refused.stderr and "setgroups" in refused.stderr, refused.stderr)
 
 
-@test(both=True)
+@test()
 def rootless_subordinate_ids(t):
     """With ranges in /etc/subuid and /etc/subgid newuidmap and newgidmap write the maps; groups can be had."""
     if not shutil.which("newuidmap"):
