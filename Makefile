@@ -26,7 +26,10 @@ endef
 
 build:
 	@.ci/packages build
+	@# A build without npm has an empty page; once there is npm, make it.
+	@[ -s build/probe_page.html ] || [ -e build/probe-html/npm.log ] || ! command -v npm >/dev/null || rm -f build/probe_page.html
 	$(call compile,build,,minirun minirun-probe)
+	@[ -s build/probe_page.html ] || echo "minirun: built without the charts of probe report --html: npm or its registry is missing"
 
 build-all:
 	@.ci/packages build

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/load.h"
+#include "cli/network_flags.h"
 #include "probe/judge.h"
 #include "probe/page.h"
 #include "probe/recorder.h"
@@ -59,7 +60,7 @@ class ProbeCommand : public Command {
     Status done;
     if (run_->parsed()) done = run_probes(options, output);
     if (textbook_->parsed()) {
-      names_ = {"textbook", "ctxswitch.all"};
+      names_ = {"textbook", "ctxswitch.all", "net.loopback", "net.bridge"};
       done = run_probes(options, output);
     }
     if (compare_->parsed()) done = compare();
@@ -137,8 +138,18 @@ class ProbeCommand : public Command {
     request.quick = quick_;
     request.repeat = repeat_;
     const bool terminal = ::isatty(STDERR_FILENO) == 1;
+    const NetworkFlags flags;
+    const probe::NetworkPlanner network = {
+        .adapt =
+            [&](ContainerSpec& spec, const std::string& id, LaunchOptions& launch) {
+              return flags.adapt(spec, id, &root, options.root, launch);
+            },
+        .plan =
+            [&](const ContainerSpec& spec, const std::string& id, LaunchPlan& plan) {
+              return NetworkFlags::plan(spec, id, &root, options.root, false, plan, output);
+            }};
     const Json file = TRY(probe::record(
-        request, {facts, root, program, signals.get()},
+        request, {facts, root, program, network, signals.get()},
         [terminal](const probe::RecordProgress& progress) {
           if (progress.done < progress.total)
             print_error(fmt::format("{}[{}/{}] {}{}", terminal ? "\r\033[K" : "", progress.done + 1,
@@ -162,6 +173,7 @@ class ProbeCommand : public Command {
         return os_error("standard output");
     }
     std::vector<probe::Outcome> outcomes;
+    outcomes.reserve(expectations_.size());
     for (const probe::Expectation& expectation : expectations_) {
       outcomes.push_back(probe::check(expectation, judgement));
       const auto state = outcomes.back().state;

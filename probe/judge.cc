@@ -69,6 +69,7 @@ Cell merge(const std::vector<Cell>& cells) {
   if (cells.size() == 1) return cells.front();
   auto of = [&cells](double Cell::* member) {
     std::vector<double> values;
+    values.reserve(cells.size());
     for (const Cell& cell : cells) values.push_back(cell.*member);
     return middle(std::move(values));
   };
@@ -141,12 +142,6 @@ class Judge {
     return text_in(run, "probe") + (scenario == "all" ? "" : "." + scenario);
   }
 
-  static const Json& array_in(const Json& object, const char* key) {
-    static const Json empty = Json::array();
-    const auto found = object.find(key);
-    return found != object.end() && found->is_array() ? *found : empty;
-  }
-
   void take_document(const Json& run, const Json& document) {
     double threads = 1;
     for (const Json& result : array_in(document, "results"))
@@ -176,8 +171,10 @@ class Judge {
     if (const std::string reason = text_in(run, "unsupported"); !reason.empty())
       return refuse(run, scenario_name(run), reason);
     const Json& document = object_in(run, "document");
-    // memory.oom.group ends the workload with its parent: the counters are all there is.
-    if (document.empty() && text_in(run, "change") != "memory.oom.group") {
+    // memory.oom.group ends the workload with its parent, and one in the background is ended with
+    // the others: the counters are all there is.
+    if (document.empty() && text_in(run, "change") != "memory.oom.group" &&
+        !run.value("background", false)) {
       refuse(run, scenario_name(run), why_no_document(run));
     }
     take_document(run, document);

@@ -131,13 +131,49 @@ TEST(Judge, RepeatsAreMerged) {
   EXPECT_DOUBLE_EQ(row->host->max, 36);
 }
 
-TEST(Judge, AWeightIsPartOfTheName) {
+TEST(Judge, APartIsInTheName) {
   Json run = run_of("throttle", "weights", "container");
-  run["weight"] = 300;
+  run["part"] = "300";
   EXPECT_EQ(recorded_name(run, "throttle.1t.effective_cores"),
             "throttle.weights.300.effective_cores");
   EXPECT_EQ(recorded_name(run_of("ctxswitch", "no-limits", "host"), "ctxswitch.pipe.x"),
             "ctxswitch.no-limits.pipe.x");
+}
+
+TEST(Judge, WhatWasEndedWithTheOthersIsJudgedByItsCounters) {
+  Json run = run_of("throttle", "requests+rival", "container");
+  run["part"] = "rival";
+  run["background"] = true;
+  run["document"] = nullptr;
+  run["seconds"] = 4.0;
+  run["before"] = {{"cpu.stat", {{"usage_usec", 1000}}}};
+  run["after"] = {{"cpu.stat", {{"usage_usec", 2001000}}}};
+  const Judgement judged = judge(recording({run}));
+  EXPECT_TRUE(judged.unsupported.empty());
+  EXPECT_DOUBLE_EQ(median(judged, "throttle.requests+rival.rival.effective_cores"), 0.5);
+}
+
+TEST(Judge, KillsOfLevelsAboveAreTheirOwnOnly) {
+  Json run = run_of("oom", "anon", "container");
+  const auto level = [](int kills) { return Json{{"local", {{"oom_kill", kills}}}}; };
+  run["levels_before"] = {level(0), level(4), level(1)};
+  run["levels"] = {level(1), level(4), level(1)};
+  run["document"] = {{"results", Json::array()}};
+  EXPECT_DOUBLE_EQ(median(judge(recording({run})), "oom.anon.kills_above"), 0);
+  run["levels"][1] = level(6);
+  EXPECT_DOUBLE_EQ(median(judge(recording({run})), "oom.anon.kills_above"), 2);
+}
+
+TEST(Judge, AStallIsGivenForWhatWasAllocatedAboveTheLimit) {
+  Json run = run_of("oom", "high", "container");
+  run["limits"] = {{"memory.high", "33554432"}, {"memory.max", "67108864"}};
+  run["before"] = {{"memory.pressure", {{"full_usec", 0}}}};
+  run["after"] = {{"memory.pressure", {{"full_usec", 8000000}}}};
+  run["timeline"] = {{"memory.swap.current", {0, 4096, 1024}}};
+  run["document"] = {{"results", {result("oom.anon.reached", "bytes", 48 << 20)}}};
+  const Judgement judged = judge(recording({run}));
+  EXPECT_DOUBLE_EQ(median(judged, "oom.high.stall"), 500000);
+  EXPECT_DOUBLE_EQ(median(judged, "oom.high.swapped"), 4096);
 }
 
 TEST(Recording, WhatIsNoneIsRefusedByName) {
@@ -261,6 +297,8 @@ TEST(Scenario, ChangesAreMadeOrRefusedInWords) {
   spec.resources.memory.limit_bytes = 64 << 20;
   EXPECT_EQ(change_spec(spec, Change::burst).spec.resources.cpu.burst_us, 50000U);
   EXPECT_EQ(change_spec(spec, Change::high).spec.resources.unified["memory.high"], "33554432");
+  EXPECT_EQ(change_spec(spec, Change::swap).spec.resources.memory.swap_bytes, 128 << 20);
+  EXPECT_FALSE(change_spec(spec, Change::shared).spec.resources.cpu.quota_us);
   const ChangedSpec free = change_spec(spec, Change::no_limits);
   EXPECT_FALSE(free.spec.resources.cpu.quota_us || free.spec.resources.memory.limit_bytes);
   for (const Probe& probe : probes())

@@ -37,6 +37,7 @@ struct Quota {
 [[nodiscard]] std::optional<double> number_in(const Json& object, const char* key);
 /// The object `key`, or an empty one.
 [[nodiscard]] const Json& object_in(const Json& object, const char* key);
+[[nodiscard]] const Json& array_in(const Json& object, const char* key);
 [[nodiscard]] std::string text_in(const Json& object, const char* key);
 
 }  // namespace minirun::probe

@@ -55,7 +55,7 @@ class Charts {
   Charts(const Json& file, const Judgement& judgement) : file_(file), judgement_(judgement) {}
 
   Json make() {
-    bars_of("Effective cores", "cores", 1, "throttle.", ".effective_cores");
+    bars_of("Effective cores", "cores", 1, "throttle.", ".effective_cores", "throttle.requests+");
     gaps();
     latency();
     memory_timelines();
@@ -65,6 +65,8 @@ class Charts {
     bars_of("Handover between two CPUs", "us", 1e-3, "ctxswitch.", ".two_cpus", "ctxswitch.no-");
     by_size("Load latency by working set", "textbook.memory.load.", "ns", 1);
     polling();
+    bars_of("TCP, as the receiver counts it", "MiB/s", 1.0 / 1048576, "net.", ".upload");
+    bars_of("TCP, 1 byte one way", "us", 1e-3, "net.", ".latency");
     bars_of("Create a process or a thread", "us", 1e-3, "textbook.process.", "");
     return std::move(charts_);
   }
@@ -145,7 +147,7 @@ class Charts {
       std::vector<std::pair<Json, std::vector<std::pair<double, double>>>> parts;
       for (const char* side : sides)
         if (const Json* run = run_of("throttle", scenario, side))
-          for (const Json& series : array_of(object_in(*run, "document"), "series"))
+          for (const Json& series : array_in(object_in(*run, "document"), "series"))
             if (auto points = points_of(series["x"], series["y"], 1); !points.empty())
               parts.emplace_back(Json{{"name", side}, {"side", side}}, std::move(points));
       Json chart = {{"kind", "points"},
@@ -158,12 +160,6 @@ class Charts {
     }
   }
 
-  static const Json& array_of(const Json& object, const char* key) {
-    static const Json empty = Json::array();
-    const auto found = object.find(key);
-    return found != object.end() && found->is_array() ? *found : empty;
-  }
-
   /// Quantiles of the request handler.
   void latency() {
     constexpr std::array labels = {"p5", "median", "p95", "p99", "max"};
@@ -171,11 +167,16 @@ class Charts {
                   {"title", "Latency of a request handler, 4 ms of work, 100 requests a second"},
                   {"x_label", ""},
                   {"y_label", "ms"},
+                  {"log_y", true},
                   {"labels", labels},
                   {"x", {0, 1, 2, 3, 4}}};
     Json series = Json::array();
-    for (const auto& [metric, name] : {std::pair{"throttle.requests.latency", ""},
-                                       std::pair{"throttle.idle.latency", ", cpu.idle"}})
+    for (const auto& [metric, name] :
+         {std::pair{"throttle.requests.latency", ""},
+          {"throttle.requests+burst.latency", ", cpu.max.burst"},
+          {"throttle.requests+rival.latency", ", beside a burner"},
+          {"throttle.requests+weight.latency", ", beside one, cpu.weight 1000"},
+          {"throttle.requests+idle.latency", ", beside one, cpu.idle"}})
       if (const Row* row = judgement_.find(metric))
         for (const char* side : sides)
           if (const auto& cell = side_of(*row, side))
@@ -188,14 +189,14 @@ class Charts {
 
   void memory_timelines() {
     for (const char* scenario :
-         {"anon", "tmpfs", "pagecache", "kernel", "processes", "cow", "group", "high"}) {
+         {"anon", "tmpfs", "pagecache", "kernel", "processes", "cow", "group", "high", "swap"}) {
       std::vector<std::pair<Json, std::vector<std::pair<double, double>>>> parts;
       Json marks = Json::array();
       for (const char* side : sides) {
         const Json* run = run_of("oom", scenario, side);
         if (run == nullptr) continue;
         const Json& timeline = object_in(*run, "timeline");
-        auto points = points_of(array_of(timeline, "t_ms"), array_of(timeline, "memory.current"),
+        auto points = points_of(array_in(timeline, "t_ms"), array_in(timeline, "memory.current"),
                                 1.0 / 1048576);
         if (points.empty()) continue;
         parts.emplace_back(Json{{"name", side}, {"side", side}}, std::move(points));
@@ -238,7 +239,7 @@ class Charts {
   Json caches() {
     Json marks = Json::array();
     for (const Json& run : file_["runs"]) {
-      for (const Json& cache : array_of(object_in(object_in(run, "document"), "machine"), "caches"))
+      for (const Json& cache : array_in(object_in(object_in(run, "document"), "machine"), "caches"))
         if (const auto bytes = number_in(cache, "bytes"), level = number_in(cache, "level");
             bytes && level)
           marks.push_back({{"x", *bytes / 1024}, {"label", fmt::format("L{:.0f}", *level)}});

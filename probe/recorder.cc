@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include <array>
 #include <map>
 
+#include "netns/network.h"
 #include "probe/scenario.h"
 #include "runtime/container.h"
 #include "spec/load.h"
@@ -57,6 +58,23 @@ class Recorder {
     }
     for (int repeat = 0; repeat < request_.repeat; ++repeat)
       for (const std::string& name : request_.probes) plan(name, repeat);
+    Result<Json> runs = perform_all(progress);
+    // Also when they failed or were interrupted; the first error is the one to tell.
+    const Status removed = remove_bridge();
+    if (!runs) return runs;
+    if (!removed) return std::unexpected(removed.error());
+    Json file = {{"schema", run_schema},
+                 {"kind", "minirun probe run"},
+                 {"minirun", MINIRUN_VERSION},
+                 {"time", timestamp()},
+                 {"quick", request_.quick},
+                 {"spec", request_.spec != nullptr ? request_.spec_name : "built in"}};
+    file["runs"] = std::move(*runs);
+    return file;
+  }
+
+ private:
+  Result<Json> perform_all(const std::function<void(const RecordProgress&)>& progress) {
     Json runs = Json::array();
     for (std::size_t i = 0; i < jobs_.size(); ++i) {
       const Job& job = jobs_[i];
@@ -66,25 +84,14 @@ class Recorder {
       for (Json& run : TRY(perform(job))) runs.push_back(std::move(run));
     }
     progress({jobs_.size(), jobs_.size(), ""});
-    Json file = {{"schema", run_schema},
-                 {"kind", "minirun probe run"},
-                 {"minirun", MINIRUN_VERSION},
-                 {"time", timestamp()},
-                 {"quick", request_.quick},
-                 {"spec", request_.spec != nullptr ? request_.spec_name : "built in"}};
-    file["runs"] = std::move(runs);
-    return file;
+    return runs;
   }
 
- private:
   void plan(const std::string& name, int repeat) {
     const std::size_t dot = name.find('.');
     const std::string probe = name.substr(0, dot);
     const std::string only = dot == std::string::npos ? "" : name.substr(dot + 1);
-    ScenarioFacts facts{.cpus = allowed_cpus(), .memory_max = {}, .quick = request_.quick};
-    if (const auto limit = specs_[probe].resources.memory.limit_bytes; limit && *limit > 0)
-      facts.memory_max = static_cast<std::uint64_t>(*limit);
-    for (const Scenario& scenario : scenarios(probe, facts)) {
+    for (const Scenario& scenario : scenarios(probe, facts(probe))) {
       if (!only.empty() && scenario.name != only) continue;
       if (scenario.host && request_.host) jobs_.push_back({probe, scenario, false, repeat});
       if (scenario.container && request_.container)
@@ -117,39 +124,78 @@ class Recorder {
     std::vector<SessionRequest> sessions;
     ChangedSpec changed;
     if (job.container) {
-      changed = change_spec(specs_[job.probe], job.scenario.change);
+      changed = change_spec(specs_[job.probe], job.scenario.change, bridge_);
       if (!changed.unsupported.empty()) {
         Json refused = {{"side", "container"}, {"unsupported", changed.unsupported}};
         name(refused, job);
         return std::vector<Json>{std::move(refused)};
       }
     }
-    if (job.container && job.scenario.change == Change::weights) return compete(job, changed.spec);
+    if (job.scenario.change == Change::swap)
+      if (const std::string why = why_no_swap(); !why.empty()) {
+        Json refused = {{"side", "container"}, {"unsupported", why}};
+        name(refused, job);
+        return std::vector<Json>{std::move(refused)};
+      }
+    if (!job.scenario.parts.empty()) return together(job, changed.spec);
     sessions.push_back(session(job, job.container ? &changed.spec : nullptr));
     std::vector<Json> runs = TRY(run_sessions(host_, sessions));
     for (Json& run : runs) name(run, job);
     return runs;
   }
 
-  /// Two at the same time, on the same CPU.
-  Result<std::vector<Json>> compete(const Job& job, const ContainerSpec& spec) {
-    constexpr std::array weights = {100, 300};
-    std::vector<ContainerSpec> specs(weights.size(), spec);
+  /// All parts at the same time.
+  Result<std::vector<Json>> together(const Job& job, const ContainerSpec& spec) {
+    const std::vector<Part>& parts = job.scenario.parts;
+    std::vector<ContainerSpec> specs(parts.size(), spec);
     std::vector<SessionRequest> sessions;
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      specs[i].resources.unified["cpu.weight"] = fmt::format("{}", weights[i]);
-      sessions.push_back(session(job, &specs[i]));
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      for (const auto& [file, value] : parts[i].unified) specs[i].resources.unified[file] = value;
+      Job one = job;
+      one.scenario.args = parts[i].args;
+      sessions.push_back(session(one, parts[i].host ? nullptr : &specs[i]));
+      sessions.back().background = parts[i].background;
     }
     std::vector<Json> runs = TRY(run_sessions(host_, sessions));
     for (std::size_t i = 0; i < runs.size(); ++i) {
       name(runs[i], job);
-      runs[i]["weight"] = weights[i];
+      if (!parts[i].label.empty()) runs[i]["part"] = parts[i].label;
+      if (parts[i].background) runs[i]["background"] = true;
     }
     return runs;
   }
 
+  /// Empty: there is enough.
+  [[nodiscard]] std::string why_no_swap() const {
+    struct sysinfo info{};
+    if (::sysinfo(&info) != 0 || info.totalswap == 0)
+      return "this machine has no swap (/proc/swaps)";
+    const std::uint64_t free = static_cast<std::uint64_t>(info.freeswap) * info.mem_unit;
+    const std::uint64_t needed = swap_needed(facts("oom"));
+    if (free >= needed) return {};
+    return fmt::format("only {} bytes of swap are free, {} are needed", free, needed);
+  }
+
+  [[nodiscard]] ScenarioFacts facts(const std::string& probe) const {
+    ScenarioFacts facts{.cpus = allowed_cpus(),
+                        .memory_max = {},
+                        .quick = request_.quick,
+                        .bridge = bridge_,
+                        .port = 20000 + ::getpid() % 20000};
+    if (const auto limit = specs_.at(probe).resources.memory.limit_bytes; limit && *limit > 0)
+      facts.memory_max = static_cast<std::uint64_t>(*limit);
+    return facts;
+  }
+
+  /// The bridge of the probes ends with them.
+  Status remove_bridge() const {
+    const NetworkState state = TRY(peek_network_state(host_.root.fd()));
+    return state.networks.contains(bridge_) ? remove_network(host_.root.fd(), bridge_) : Status();
+  }
+
   const RecordRequest& request_;
   const SessionHost& host_;
+  const std::string bridge_ = fmt::format("probe{}", ::getpid());
   std::map<std::string, ContainerSpec> specs_;
   std::vector<Job> jobs_;
   int count_ = 0;

@@ -16,6 +16,8 @@ std::span<const Probe> probes() {
             "oom.anon.peak oom.anon.kills oom.anon.seconds oom.kernel.peak oom.group.kills"},
       Probe{"ctxswitch", "what a context switch costs, by primitive and working set",
             "ctxswitch.pipe.process.one_cpu ctxswitch.futex.thread.one_cpu"},
+      Probe{"net", "what a veth pair, a bridge and a bandwidth limit do to TCP",
+            "net.loopback.latency net.bridge.latency net.bridge.upload net.bandwidth.upload"},
       Probe{"textbook", "the numbers that textbooks quote",
             "textbook.process.fork textbook.calls.getppid textbook.memory.load.16k"},
   };
@@ -34,16 +36,22 @@ std::string_view name(Change change) {
       return "none";
     case Change::burst:
       return "cpu.max.burst";
-    case Change::idle:
-      return "cpu.idle";
-    case Change::weights:
-      return "cpu.weight";
+    case Change::shared:
+      return "shared CPU";
     case Change::oom_group:
       return "memory.oom.group";
     case Change::oom_alone:
       return "memory.oom.group 0";
     case Change::high:
       return "memory.high";
+    case Change::swap:
+      return "memory.swap.max";
+    case Change::quota:
+      return "cpu.max";
+    case Change::bridge:
+      return "network bridge";
+    case Change::bandwidth:
+      return "network bandwidth";
     case Change::no_seccomp:
       return "no seccomp filter";
     case Change::no_limits:
@@ -71,12 +79,28 @@ std::vector<Scenario> throttle(const ScenarioFacts& facts) {
                   .args = {"--kind", "bursts"},
                   .change = Change::burst,
                   .host = false});
-  rows.push_back(
-      {.name = "idle", .args = {"--kind", "requests"}, .change = Change::idle, .host = false});
-  rows.push_back({.name = "weights",
-                  .args = {"--kind", "burn", "--threads", "1"},
-                  .change = Change::weights,
+  rows.push_back({.name = "requests+burst",
+                  .args = {"--kind", "requests"},
+                  .change = Change::burst,
                   .host = false});
+  auto shared = [&rows](const char* name, std::vector<Part> parts) {
+    rows.push_back({.name = name,
+                    .args = {},
+                    .change = Change::shared,
+                    .host = false,
+                    .parts = std::move(parts)});
+  };
+  const Words burn = {"--kind", "burn", "--threads", "1"}, requests = {"--kind", "requests"};
+  // As long as the handler may need; it is ended with it.
+  const Words rival = {"--kind", "burn", "--threads", "1", "--ms", "120000"};
+  using Files = std::map<std::string, std::string>;
+  const Files normal = {{"cpu.weight", "100"}}, idle = {{"cpu.idle", "1"}};
+  shared("weights", {{"100", burn, normal}, {"300", burn, {{"cpu.weight", "300"}}}});
+  shared("idle", {{"idle", burn, idle}, {"normal", burn, normal}});
+  for (const auto& [name, files] : {std::pair<const char*, Files>{"requests+rival", normal},
+                                    {"requests+weight", {{"cpu.weight", "1000"}}},
+                                    {"requests+idle", idle}})
+    shared(name, {{"", requests, files}, {"rival", rival, normal, true}});
   return rows;
 }
 
@@ -103,24 +127,54 @@ std::vector<Scenario> oom(const ScenarioFacts& facts) {
                   .change = Change::high,
                   .host = false,
                   .sample_ms = 10});
+  rows.push_back({.name = "swap",
+                  .args = {"--kind", "anon", "--cap", fmt::format("{}", limit * 3 / 2)},
+                  .change = Change::swap,
+                  .host = false,
+                  .sample_ms = 10});
   return rows;
 }
 
 std::vector<Scenario> ctxswitch(const ScenarioFacts&) {
   return {{.name = "all", .args = {}},
           {.name = "no-limits", .args = {"--kind", "pipe"}, .change = Change::no_limits},
+          {.name = "quota", .args = {"--kind", "pipe"}, .change = Change::quota, .host = false},
           {.name = "no-seccomp",
            .args = {"--kind", "pipe"},
            .change = Change::no_seccomp,
            .host = false}};
 }
 
+std::vector<Scenario> net(const ScenarioFacts& facts) {
+  std::vector<Scenario> rows = {{.name = "loopback", .args = {"--kind", "loopback"}}};
+  const std::string port = fmt::format("{}", facts.port);
+  for (const auto& [name, change] :
+       {std::pair{"bridge", Change::bridge}, std::pair{"bandwidth", Change::bandwidth}})
+    rows.push_back(
+        {.name = name,
+         .args = {},
+         .change = change,
+         .host = false,
+         .parts = {{"", {"--kind", "connect", "--port", port}, {}},
+                   {.label = "server",
+                    .args = {"--kind", "serve", "--port", port, "--device", facts.bridge},
+                    .unified = {},
+                    .background = true,
+                    .host = true}}});
+  return rows;
+}
+
 }  // namespace
+
+std::uint64_t swap_needed(const ScenarioFacts& facts) {
+  return facts.memory_max.value_or(64 << 20);
+}
 
 std::vector<Scenario> scenarios(std::string_view probe, const ScenarioFacts& facts) {
   if (probe == "throttle") return throttle(facts);
   if (probe == "oom") return oom(facts);
   if (probe == "ctxswitch") return ctxswitch(facts);
+  if (probe == "net") return net(facts);
   return {{.name = "all", .args = {}}};
 }
 
@@ -130,7 +184,25 @@ bool has_quota(const CpuResources& cpu) {
   return cpu.quota_us && *cpu.quota_us > 0;
 }
 
-std::string make_change(Change change, ContainerSpec& spec) {
+constexpr std::uint64_t bandwidth_bits = 20'000'000;
+
+/// The network is one of the probe's own, whatever the spec says of it.
+std::string make_network(Change change, ContainerSpec& spec, const std::string& bridge) {
+  spec.network = {};
+  spec.network.mode = Network::Mode::bridge;
+  spec.network.name = bridge;
+  if (change == Change::bandwidth)
+    spec.network.ingress_bits = spec.network.egress_bits = bandwidth_bits;
+  for (Namespace& one : spec.namespaces)
+    if (one.type == NamespaceType::network) {
+      one.path.clear();
+      return {};
+    }
+  spec.namespaces.push_back({NamespaceType::network, {}});
+  return {};
+}
+
+std::string make_change(Change change, ContainerSpec& spec, const std::string& bridge) {
   CpuResources& cpu = spec.resources.cpu;
   switch (change) {
     case Change::none:
@@ -139,13 +211,24 @@ std::string make_change(Change change, ContainerSpec& spec) {
       if (!has_quota(cpu)) return "the spec has no CPU limit to add a burst to";
       cpu.burst_us = static_cast<std::uint64_t>(*cpu.quota_us);
       return {};
-    case Change::idle:
-      cpu.idle = 1;
-      cpu.shares.reset();
-      return {};
-    case Change::weights:
+    case Change::shared:
       cpu = CpuResources{};
       return {};
+    case Change::quota:
+      cpu.quota_us = 50'000;
+      cpu.period_us = 100'000;
+      cpu.burst_us.reset();
+      return {};
+    case Change::bridge:
+    case Change::bandwidth:
+      return make_network(change, spec, bridge);
+    case Change::swap: {
+      const auto limit = spec.resources.memory.limit_bytes;
+      if (!limit || *limit <= 0) return "the spec has no memory limit";
+      spec.resources.memory.swap_bytes = 2 * *limit;
+      spec.resources.unified["memory.oom.group"] = "0";
+      return {};
+    }
     case Change::oom_alone:
     case Change::oom_group:
       if (!spec.resources.memory.limit_bytes) return "the spec has no memory limit";
@@ -174,7 +257,7 @@ std::string make_change(Change change, ContainerSpec& spec) {
 
 }  // namespace
 
-ChangedSpec change_spec(const ContainerSpec& spec, Change change) {
+ChangedSpec change_spec(const ContainerSpec& spec, Change change, const std::string& bridge) {
   ChangedSpec result{spec, {}};
   if (!result.spec.process) {
     result.unsupported = "the spec has no process";
@@ -184,7 +267,7 @@ ChangedSpec change_spec(const ContainerSpec& spec, Change change) {
   result.spec.process->cwd = "/";
   result.spec.hooks = {};
   result.spec.timeout.reset();
-  result.unsupported = make_change(change, result.spec);
+  result.unsupported = make_change(change, result.spec, bridge);
   return result;
 }
 

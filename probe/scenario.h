@@ -3,6 +3,7 @@
 // Must not: run anything, or judge (judge.h).
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,22 +28,35 @@ struct Probe {
 enum class Change {
   none,
   burst,       ///< cpu.max.burst = quota
-  idle,        ///< cpu.idle = 1
-  weights,     ///< two containers on one CPU, weights 100 and 300, no quota
+  shared,      ///< several containers on one CPU (Scenario::parts), no quota
   oom_group,   ///< memory.oom.group = 1
   oom_alone,   ///< memory.oom.group = 0, so that the workload survives its eater
   high,        ///< memory.high = half of memory.max
+  swap,        ///< as much swap as memory
+  quota,       ///< cpu.max = 50000 100000
+  bridge,      ///< a network of its own on a bridge of minirun's
+  bandwidth,   ///< that, with 20 Mbit/s in each direction
   no_seccomp,  ///< no filter
   no_limits,   ///< no limits at all
 };
 [[nodiscard]] std::string_view name(Change change);
+
+/// One of the containers of a scenario that runs several at the same time.
+struct Part {
+  std::string label;              ///< part of the metrics' names; empty: the one that is measured
+  std::vector<std::string> args;  ///< of minirun-probe
+  std::map<std::string, std::string> unified;  ///< cgroup file -> value
+  bool background = false;                     ///< ends with the others
+  bool host = false;                           ///< on the host, beside the containers
+};
 
 struct Scenario {
   std::string name;               ///< "1t", "anon", ...; unique in a probe
   std::vector<std::string> args;  ///< of minirun-probe, without --json and --quick
   Change change = Change::none;
   bool host = true, container = true;
-  int sample_ms = 0;  ///< how often the cgroup's counters are read meanwhile; 0: not
+  int sample_ms = 0;             ///< how often the cgroup's counters are read meanwhile; 0: not
+  std::vector<Part> parts = {};  ///< more than one container; `args` are then not used
 };
 
 /// What scenarios depend on.
@@ -50,7 +64,11 @@ struct ScenarioFacts {
   int cpus = 1;
   std::optional<std::uint64_t> memory_max;  ///< bytes, of the spec
   bool quick = false;
+  std::string bridge = {};  ///< the name of the bridge for Change::bridge
+  int port = 0;             ///< of the server that is reached over it
 };
+/// Bytes of swap that this machine must have for a scenario with Change::swap.
+[[nodiscard]] std::uint64_t swap_needed(const ScenarioFacts& facts);
 [[nodiscard]] std::vector<Scenario> scenarios(std::string_view probe, const ScenarioFacts& facts);
 
 /// The spec for one container: the program is minirun-probe, and `change` is made. Why it cannot
@@ -59,6 +77,7 @@ struct ChangedSpec {
   ContainerSpec spec;
   std::string unsupported;
 };
-[[nodiscard]] ChangedSpec change_spec(const ContainerSpec& spec, Change change);
+[[nodiscard]] ChangedSpec change_spec(const ContainerSpec& spec, Change change,
+                                      const std::string& bridge = "");
 
 }  // namespace minirun::probe

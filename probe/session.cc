@@ -12,10 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <optional>
+#include <ranges>
 
 #include "base/file.h"
 #include "cgroups/control.h"
@@ -114,6 +116,12 @@ class Session {
     if (const CgroupFd* group = cgroup()) {
       record_["limits"] = read_limits(*group);
       record_["before"] = read_counters(*group);
+      record_["levels_before"] = read_level_events(host_.facts.cgroup, path());
+    }
+    if (request_.spec != nullptr) {
+      const Network& network = request_.spec->network;
+      if (network.ingress_bits) record_["limits"]["network.ingress"] = *network.ingress_bits;
+      if (network.egress_bits) record_["limits"]["network.egress"] = *network.egress_bits;
     }
     begin_ = Clock::now();
     next_sample_ = begin_;
@@ -135,6 +143,15 @@ class Session {
   [[nodiscard]] int out() const { return out_.read ? out_.read.get() : -1; }
   [[nodiscard]] int err() const { return err_.read ? err_.read.get() : -1; }
 
+  [[nodiscard]] bool background() const { return request_.background; }
+
+  void stop() {
+    if (stopped_ || !running_) return;
+    stopped_ = true;
+    if (const CgroupFd* group = cgroup(); group == nullptr || !kill_cgroup(*group))
+      ::syscall(SYS_pidfd_send_signal, pidfd(), SIGKILL, nullptr, 0);
+  }
+
   void drain() {
     drain(out_.read, output_);
     drain(err_.read, errors_);
@@ -144,8 +161,7 @@ class Session {
     if (!running_) return;
     if (now - begin_ > request_.limit && !timed_out_) {
       timed_out_ = true;
-      if (const CgroupFd* group = cgroup(); group == nullptr || !kill_cgroup(*group))
-        ::syscall(SYS_pidfd_send_signal, pidfd(), SIGKILL, nullptr, 0);
+      stop();
     }
     if (request_.sample_ms <= 0 || now < next_sample_) return;
     sample(now);
@@ -173,7 +189,16 @@ class Session {
     drain();
     finish_counters();
     finish_output();
-    return end();
+    return {};
+  }
+
+  /// Takes the container, or the transient cgroup, away.
+  Status end() {
+    if (creation_) {
+      TRY(creation_->dir.upgrade_lock());
+      return creation_->undo();
+    }
+    return outside_ ? outside_->remove() : Status();
   }
 
   Json take() { return std::move(record_); }
@@ -217,7 +242,11 @@ class Session {
     options.die_with_parent = true;
     options.account = true;
     options.program_fd = host_.program.get();
+    if (const Status done = host_.network.adapt(spec, request_.id, options); !done)
+      return refuse(to_string(done.error()));
     plan_ = plan_launch(spec, host_.facts, options, filter ? &*filter : nullptr);
+    if (const Status done = host_.network.plan(spec, request_.id, plan_); !done)
+      return refuse(to_string(done.error()));
     for (const Finding& finding : plan_.findings)
       if (finding.level == Finding::Level::error)
         return refuse(finding.pointer.empty() ? finding.message
@@ -288,6 +317,7 @@ class Session {
     times_.push_back(std::chrono::duration<double, std::milli>(now - begin_).count());
     memory_.push_back(memory);
     throttled_.push_back(throttled);
+    swapped_.push_back(read_number(*group, "memory.swap.current", nullptr));
   }
 
   void finish_counters() {
@@ -301,6 +331,8 @@ class Session {
     // A file that is not there was never read as a zero.
     if (memory_.front() >= 0) timeline["memory.current"] = memory_;
     if (throttled_.front() >= 0) timeline["throttled_usec"] = throttled_;
+    if (std::ranges::any_of(swapped_, [](double value) { return value > 0; }))
+      timeline["memory.swap.current"] = swapped_;
     record_["timeline"] = std::move(timeline);
   }
 
@@ -308,14 +340,6 @@ class Session {
     if (!errors_.empty()) record_["stderr"] = errors_.substr(0, 4000);
     Json document = Json::parse(output_, nullptr, false);
     record_["document"] = document.is_discarded() ? Json() : std::move(document);
-  }
-
-  Status end() {
-    if (creation_) {
-      TRY(creation_->dir.upgrade_lock());
-      return creation_->undo();
-    }
-    return outside_ ? outside_->remove() : Status();
   }
 
   const SessionHost& host_;
@@ -326,10 +350,10 @@ class Session {
   std::optional<Cgroup> outside_;
   std::string outside_path_;
   PidFd pidfd_;
-  bool running_ = true, timed_out_ = false;
+  bool running_ = true, timed_out_ = false, stopped_ = false;
   Clock::time_point begin_, next_sample_;
   std::string output_, errors_;
-  std::vector<double> times_, memory_, throttled_;
+  std::vector<double> times_, memory_, throttled_, swapped_;
   Json record_;
 };
 
@@ -373,6 +397,10 @@ Status watch(std::vector<Session>& sessions, const std::vector<std::size_t>& liv
       session.tick(Clock::now());
       if (ended) TRY(session.collect());
     }
+    if (std::ranges::none_of(live, [&sessions](std::size_t index) {
+          return sessions[index].running() && !sessions[index].background();
+        }))
+      for (const std::size_t index : live) sessions[index].stop();
   }
 }
 
@@ -394,6 +422,8 @@ Result<std::vector<Json>> run_sessions(const SessionHost& host,
       live.push_back(index);
     }
   TRY(watch(sessions, live, host.signal_fd));
+  // Whoever made the cgroup above them all removes it, so the first one ends last.
+  for (const std::size_t index : std::views::reverse(live)) TRY(sessions[index].end());
   std::vector<Json> records;
   for (Session& session : sessions) records.push_back(session.take());
   return records;

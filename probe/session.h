@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 #include "base/fd.h"
 #include "base/host_facts.h"
 #include "base/result.h"
+#include "runtime/plan.h"
 #include "runtime/state.h"
 #include "spec/model.h"
 
@@ -30,13 +32,22 @@ struct SessionRequest {
   std::vector<std::string> arguments;        ///< of minirun-probe, the workload first
   const ContainerSpec* spec = nullptr;       ///< null: on the host
   int sample_ms = 0;                         ///< how often counters are read meanwhile; 0: not
+  bool background = false;                   ///< ended when all others have ended
   std::chrono::milliseconds limit{120'000};  ///< killed after it
+};
+
+/// What a container with a network of its own needs, before and after plan_launch(). The caller has
+/// it: it is the same that `minirun run` does.
+struct NetworkPlanner {
+  std::function<Status(ContainerSpec&, const std::string& id, LaunchOptions&)> adapt;
+  std::function<Status(const ContainerSpec&, const std::string& id, LaunchPlan&)> plan;
 };
 
 struct SessionHost {
   const HostFacts& facts;
   const StateRoot& root;
   const Fd& program;
+  const NetworkPlanner& network;
   int signal_fd = -1;  ///< SIGINT or SIGTERM here ends the sessions
 };
 

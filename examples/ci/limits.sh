@@ -15,7 +15,7 @@ mkdir -p "$out"
 cd "$repository"
 make build
 status=0
-vm/run --timeout 300 --out "$out" -- build/minirun probe run throttle.1t oom.anon oom.group --both --inside "$spec" \
+vm/run --timeout 600 --out "$out" -- build/minirun probe run throttle.1t oom.anon oom.group --both --inside "$spec" \
 	--json "$out/limits.json" --junit "$out/junit.xml" \
 	--expect 'throttle.effective_cores<=0.55' \
 	--expect 'throttle.ratio>=0.4' \

@@ -61,7 +61,8 @@
   });
 
   const series = (chart, bars) => [{ label: chart.x_label }].concat(chart.series.map((one, index) => {
-    const stroke = colour(one.side === "host" ? "--host" : "--container");
+    const same = chart.series.slice(0, index).filter(other => other.side === one.side).length;
+    const stroke = same ? colour(`--more${(same - 1) % 4}`) : colour(one.side === "host" ? "--host" : "--container");
     const made = { label: one.name, stroke, width: 1.5, value: (plot, value) => short(value), spanGaps: true };
     if (bars) {
       made.fill = stroke;
@@ -70,8 +71,8 @@
     } else if (chart.kind === "points") {
       made.paths = () => null;
       made.points = { show: true, size: 5, fill: stroke };
-    } else if (index > 0) {
-      made.dash = one.side === chart.series[0].side ? [6, 3] : undefined;
+    } else if (same) {
+      made.dash = [6, 3];
     }
     return made;
   }));
@@ -112,6 +113,8 @@
       one.plot = draw(one.holder, one.chart);
     }
     document.documentElement.dataset.expected = drawn.length;
+    // For the test of the page too: nothing may be wider than the window.
+    document.documentElement.dataset.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   };
 
   const table = (parent, head, rows) => {
@@ -147,6 +150,6 @@
   }
   drawAll();
   let wait;
-  addEventListener("resize", () => { clearTimeout(wait); wait = setTimeout(drawAll, 150); });
+  new ResizeObserver(() => { clearTimeout(wait); wait = setTimeout(drawAll, 150); }).observe(page);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();

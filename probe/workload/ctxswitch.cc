@@ -207,7 +207,7 @@ std::uint64_t round_trips(Channel& channel, const WorkingSet& memory, std::uint6
 }
 
 void report_case(Report& report, const Case& what, Samples& samples, std::uint64_t trips,
-                 const rusage& before, const rusage& after) {
+                 std::uint64_t wall_ns, const rusage& before, const rusage& after) {
   const char* pinning = what.two_cpus ? "first and second allowed CPU" : "first allowed CPU";
   report.result(
       {what.name, "ns", "lower", pinning,
@@ -225,6 +225,9 @@ void report_case(Report& report, const Case& what, Samples& samples, std::uint64
   std::snprintf(name, sizeof name, "%s.involuntary", what.name);
   report.value({name, "1/trip", "none", pinning, "involuntary switches of ping, by the kernel"},
                per_trip(before.ru_nivcsw, after.ru_nivcsw));
+  std::snprintf(name, sizeof name, "%s.rate", what.name);
+  report.value({name, "1/s", "higher", pinning, "handovers in a second, with all stalls"},
+               static_cast<double>(2 * trips) * 1e9 / static_cast<double>(wall_ns));
 }
 
 void run_case(Report& report, const Case& what, std::uint64_t milliseconds) {
@@ -247,22 +250,62 @@ void run_case(Report& report, const Case& what, std::uint64_t milliseconds) {
   Samples samples(8192);
   rusage before{}, after{};
   ::getrusage(RUSAGE_THREAD, &before);
-  const std::uint64_t end = now_ns() + milliseconds * 1'000'000U;
+  const std::uint64_t first = now_ns(), end = first + milliseconds * 1'000'000U;
   std::uint64_t trips = 0;
   do {
     const auto time = static_cast<double>(round_trips(channel, mine, batch));
     trips += batch;
     samples.add(time / static_cast<double>(batch) / 2 - alone);
   } while ((now_ns() < end || samples.size() < 5) && !samples.full());
+  const std::uint64_t wall = now_ns() - first;
   ::getrusage(RUSAGE_THREAD, &after);
   shared.stop.store(1);
   channel.give(1);
   partner.join();
   unpin();
-  report_case(report, what, samples, trips, before, after);
+  report_case(report, what, samples, trips, wall, before, after);
   for (const WorkingSet& set : {mine, start.memory})
     if (set.bytes > 0) ::munmap(const_cast<char*>(set.memory), set.bytes);
   ::munmap(&shared, 4096);
+}
+
+/// A stream through a pipe that holds one page: the writer waits when it is full and the reader
+/// when it is empty, so that a message of 4 KiB is two switches. This is what stress-ng --switch
+/// does.
+void run_stream(Report& report, std::uint64_t milliseconds) {
+  const char* name = "ctxswitch.stream.process.one_cpu";
+  constexpr std::size_t size = 4096;
+  static char message[size];
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) die("pipe2");
+  const bool fits = ::fcntl(ends[1], F_SETPIPE_SZ, size) == size;
+  if (!fits) report.unsupported(name, "a pipe cannot be made as small as 4096 bytes here");
+  pin_to(0);
+  const pid_t reader = fits ? ::fork() : 0;
+  if (reader < 0) die("fork");
+  if (fits && reader == 0) {
+    ::close(ends[1]);
+    while (::read(ends[0], message, size) > 0) {
+    }
+    ::_exit(0);
+  }
+  Samples samples(8192);
+  const std::uint64_t end = now_ns() + milliseconds * 1'000'000U;
+  while (fits && (now_ns() < end || samples.size() < 5) && !samples.full()) {
+    constexpr int batch = 200;
+    const std::uint64_t begin = now_ns();
+    for (int i = 0; i < batch; ++i)
+      if (::write(ends[1], message, size) != size) die("write");
+    samples.add(static_cast<double>(now_ns() - begin) / batch / 2);
+  }
+  ::close(ends[0]);
+  ::close(ends[1]);
+  while (fits && ::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  unpin();
+  if (fits)
+    report.result({name, "ns", "lower", "first allowed CPU", "4 KiB through a full pipe, halved"},
+                  samples);
 }
 
 std::atomic<bool> yielding;
@@ -340,6 +383,7 @@ bool run_ctxswitch(const Options& options, Report& report) {
     else
       run_case(report, what, length);
   }
+  if (chosen(options, "stream")) run_stream(report, length);
   if (chosen(options, "yield")) run_yield(report, length);
   if (chosen(options, "workingset")) run_working_sets(report, length, options.quick);
   return true;

@@ -16,7 +16,9 @@ std::span<const Workload> workloads() {
       {"oom", "takes memory in steps until it is killed",
        "anon tmpfs pagecache kernel processes cow", run_oom},
       {"ctxswitch", "hands a token over between two threads or processes",
-       "futex pipe eventfd signal yield workingset", run_ctxswitch},
+       "futex pipe eventfd signal stream yield workingset", run_ctxswitch},
+      {"net", "sends over TCP, through loopback or to a server elsewhere", "loopback serve connect",
+       run_net},
       {"textbook", "the numbers that textbooks quote",
        "process calls memory faults files ipc polling locks", run_textbook},
   };
@@ -35,7 +37,7 @@ namespace {
 int usage(FILE* out, int status) {
   std::fputs(
       "usage: minirun-probe WORKLOAD [--json] [--quick] [--kind KIND] [--threads N] [--ms N]\n"
-      "                     [--cap BYTES] [--dir DIRECTORY]\n\n",
+      "                     [--cap BYTES] [--dir DIRECTORY] [--port N] [--device INTERFACE]\n\n",
       out);
   for (const Workload& workload : workloads())
     std::fprintf(out, "  %-12s %s%s%s\n", workload.name, workload.summary,
@@ -82,6 +84,10 @@ Options parse(char** argv) {
       options.milliseconds = number("--ms", value, 600'000);
     } else if (takes(argv, at, "--cap", value)) {
       options.cap_bytes = number("--cap", value, std::uint64_t{1} << 40);
+    } else if (takes(argv, at, "--port", value)) {
+      options.port = static_cast<int>(number("--port", value, 65535));
+    } else if (takes(argv, at, "--device", value)) {
+      options.device = value;
     } else if (takes(argv, at, "--dir", value)) {
       options.directory = value;
     } else {

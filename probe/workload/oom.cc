@@ -40,6 +40,7 @@ struct Progress {
   std::atomic<std::uint64_t> bytes;
   std::atomic<std::uint32_t> steps;
   std::atomic<std::uint32_t> done;
+  std::atomic<std::uint32_t> child_killed;  // a child of the eater was chosen, not the eater
   std::uint64_t begin;
   int errnum;
   char failed[32];
@@ -132,6 +133,7 @@ void eat_processes(std::uint64_t cap, const Options&, Progress& progress) {
       int status = 0;
       if (::waitpid(-1, &status, WNOHANG) > 0) {
         // A sibling was killed in our place: this is the end that the parent should see.
+        progress.child_killed.store(WIFSIGNALED(status) ? 1 : 0);
         ::kill(::getpid(), WIFSIGNALED(status) ? WTERMSIG(status) : SIGKILL);
       }
       sleep_ns(100'000);
@@ -159,7 +161,9 @@ void eat_cow(std::uint64_t cap, const Options&, Progress& progress) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFSIGNALED(status)) ::kill(::getpid(), WTERMSIG(status));
+  if (!WIFSIGNALED(status)) return;
+  progress.child_killed.store(1);
+  ::kill(::getpid(), WTERMSIG(status));
 }
 
 /// Reads files below `path` until `cap` bytes went through the page cache.
@@ -222,6 +226,10 @@ void describe_end(Report& report, const Kind& kind, int status, const Progress& 
   }
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
   report.value({named("killed"), "bool", "none", "", "the eater ended by SIGKILL"}, killed ? 1 : 0);
+  if (killed)
+    report.value({named("victim_child"), "bool", "none", "",
+                  "the kernel chose a child of the eater, which then ended too"},
+                 progress.child_killed.load());
   report.value({named("reached"), "bytes", "none", "", "held by the program after its last step"},
                static_cast<double>(progress.bytes.load()));
   report.value({named("seconds"), "s", "none", "", "from the first step to the end"}, seconds);

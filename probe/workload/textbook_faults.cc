@@ -1,14 +1,16 @@
-// Owns: page faults: minor, of huge pages, of files in the page cache, and from the disk.
+// Owns: page faults: minor, of a page shared by fork, of huge pages, and from the disk.
 // Method: each sample touches the pages of a fresh mapping of 4 MiB and is given by page (by huge
-// page). Major: one page of a file is dropped from the page cache (POSIX_FADV_DONTNEED) and read
-// through a mapping with MADV_RANDOM; that it was a major fault is checked with getrusage(2).
-// Known errors: zeroing the page is part of a minor fault. A virtual disk may answer from the
-// host's memory: then the major fault is too fast for a disk.
+// page). Copy-on-write: the child of a fork writes to each page of its parent's. Major: one page of
+// a file is dropped from the page cache (POSIX_FADV_DONTNEED) and read through a mapping with
+// MADV_RANDOM; that it was a major fault is checked with getrusage(2). Known errors: zeroing the
+// page is part of a minor fault. A virtual disk may answer from the host's memory: then the major
+// fault is too fast for a disk.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -38,6 +40,35 @@ void minor(Report& report, std::uint64_t length) {
   } while (now_ns() < end && !samples.full());
   report.result({"textbook.faults.minor", "ns", "lower", "", "first write to an anonymous page"},
                 samples);
+}
+
+/// The child times its own writes and leaves the result in shared memory.
+void copy_on_write(Report& report, std::uint64_t length) {
+  const char* name = "textbook.faults.copy_on_write";
+  auto* memory = static_cast<char*>(map_memory(area, false));
+  ::madvise(memory, area, MADV_NOHUGEPAGE);
+  for (std::size_t at = 0; at < area; at += page) static_cast<volatile char*>(memory)[at] = 1;
+  auto& result = *static_cast<double*>(map_memory(4096, true));
+  Samples samples(4096);
+  const std::uint64_t end = now_ns() + length * 1'000'000U;
+  do {
+    const pid_t child = ::fork();
+    if (child < 0) return unsupported_errno(report, name, "fork");
+    if (child == 0) {
+      const std::uint64_t begin = now_ns();
+      for (std::size_t at = 0; at < area; at += page) static_cast<volatile char*>(memory)[at] = 2;
+      result = static_cast<double>(now_ns() - begin) / (area / page);
+      ::_exit(0);
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (status != 0) return report.unsupported(name, "the child did not come to its end");
+    samples.add(result);
+  } while (now_ns() < end && !samples.full());
+  report.result({name, "ns", "lower", "", "first write to a page shared by fork: copied"}, samples);
+  ::munmap(memory, area);
+  ::munmap(&result, 4096);
 }
 
 void huge_pages(Report& report, std::uint64_t length) {
@@ -103,6 +134,7 @@ void major(Report& report, std::uint64_t length, const Options& options) {
 
 void textbook_faults(Report& report, std::uint64_t length, const Options& options) {
   minor(report, length);
+  copy_on_write(report, length);
   huge_pages(report, length);
   major(report, length, options);
 }

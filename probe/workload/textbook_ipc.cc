@@ -1,7 +1,8 @@
 // Owns: latency and throughput of the ways between two processes.
 // Method: latency is half a round trip of 1 byte between two processes, each pinned to one of two
 // CPUs (or both to the only one); throughput is 64 KiB at a time into a reader that discards it.
-// Shared memory is a word that both spin on, signals are ctxswitch.signal.
+// Shared memory is a word that both spin on, or a ring; signals are ctxswitch.signal, and carry no
+// data.
 // Known errors: on a busy machine the partner has to be woken up, or does not run.
 // Reference: lmbench lat_pipe, lat_unix, lat_tcp, bw_pipe.
 #include <arpa/inet.h>
@@ -230,16 +231,92 @@ void shared_memory(Report& report, std::uint64_t length) {
                 halves);
 }
 
+/// A megabyte at a time, until the time is over; `send` gives the bytes that it sent.
+template <class Send>
+void rates_of(Report& report, const char* metric, const char* note, std::uint64_t length,
+              Send send) {
+  Samples rates(512);
+  const std::uint64_t end = now_ns() + length * 1'000'000U;
+  do {
+    const std::uint64_t begin = now_ns();
+    std::size_t sent = 0;
+    while (sent < (1 << 20)) sent += send();
+    rates.add(static_cast<double>(sent) * 1e9 / static_cast<double>(now_ns() - begin));
+  } while (now_ns() < end && !rates.full());
+  report.result({metric, "bytes/s", "higher", "first and second allowed CPU", note}, rates);
+}
+
+/// A ring of 8 slots of 64 KiB: copied in by one side and out by the other.
+struct Ring {
+  static constexpr std::uint64_t slots = 8;
+  static constexpr std::size_t bytes = 65536;
+  alignas(64) std::atomic<std::uint64_t> written;
+  alignas(64) std::atomic<std::uint64_t> taken;
+  alignas(64) char data[slots][bytes];
+};
+
+void shared_memory_throughput(Report& report, std::uint64_t length) {
+  const char* metric = "textbook.ipc.shared_memory_throughput";
+  if (allowed_cpus() < 2) return report.unsupported(metric, "both would spin on the only CPU");
+  auto& ring = *static_cast<Ring*>(map_memory(sizeof(Ring), true));
+  static char buffer[Ring::bytes];
+  const pid_t child = fork_partner();
+  if (child == 0)
+    for (std::uint64_t at = 0;; ++at) {
+      while (ring.written.load(std::memory_order_acquire) == at) {
+      }
+      std::memcpy(buffer, ring.data[at % Ring::slots], Ring::bytes);
+      keep(buffer);
+      ring.taken.store(at + 1, std::memory_order_release);
+    }
+  const Partner partner(child);
+  std::uint64_t at = 0;
+  rates_of(report, metric, "a ring of 8 x 64 KiB, spinning", length, [&] {
+    while (at - ring.taken.load(std::memory_order_acquire) == Ring::slots) {
+    }
+    std::memcpy(ring.data[at % Ring::slots], buffer, Ring::bytes);
+    ring.written.store(++at, std::memory_order_release);
+    return Ring::bytes;
+  });
+}
+
+void message_queue_throughput(Report& report, std::uint64_t length) {
+  const char* metric = "textbook.ipc.message_queue_throughput";
+  static char message[8192];  // the largest that an ordinary user may have (mq_overview(7))
+  mq_attr attributes{};
+  attributes.mq_maxmsg = 8;
+  attributes.mq_msgsize = sizeof message;
+  char name[64];
+  std::snprintf(name, sizeof name, "/minirun-probe-%d-t", ::getpid());
+  const mqd_t queue = ::mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &attributes);
+  if (queue == -1) return unsupported_errno(report, metric, "mq_open");
+  ::mq_unlink(name);
+  const pid_t child = fork_partner();
+  if (child == 0)
+    for (;;)
+      if (::mq_receive(queue, message, sizeof message, nullptr) < 0) ::_exit(1);
+  {
+    const Partner partner(child);
+    rates_of(report, metric, "messages of 8 KiB", length, [&] {
+      if (::mq_send(queue, message, sizeof message, 0) != 0) die(metric);
+      return sizeof message;
+    });
+  }
+  ::mq_close(queue);
+}
+
 }  // namespace
 
 void textbook_ipc(Report& report, std::uint64_t length) {
   pin_to(0);
   shared_memory(report, length);
+  shared_memory_throughput(report, length);
   both(report, "pipe", pipes, length);
   both(report, "fifo", fifos, length);
   both(report, "unix_socket", unix_sockets, length);
   both(report, "tcp_loopback", tcp_loopback, length);
   message_queue(report, length);
+  message_queue_throughput(report, length);
   unpin();
 }
 

@@ -218,7 +218,10 @@ void run_arrivals(Report& report, const Metric& metric, const Load& load,
             : load.every_ns;
   }
   unpin();
-  report.result(metric, samples);
+  if (served == 0)
+    report.unsupported(metric.name, "no request was served in time: there was no CPU time for it");
+  else
+    report.result(metric, samples);
   if (served < count)
     report.warning("the load is more than the limit allows: the queue grew until it was given up");
 }

@@ -17,6 +17,8 @@ struct Options {
   const char* kind = "";           ///< one case of the workload, or a prefix of it
   std::uint64_t cap_bytes = 0;     ///< oom: give up here; 0: the workload's own
   const char* directory = "";      ///< for files; empty: the first writable of a few
+  int port = 0;                    ///< net: of the server; 0: any free one
+  const char* device = "";         ///< net: the only interface that is served; empty: all
 };
 
 struct Workload {
@@ -33,6 +35,7 @@ bool chosen(const Options& options, const char* name);
 bool run_throttle(const Options& options, Report& report);
 bool run_oom(const Options& options, Report& report);
 bool run_ctxswitch(const Options& options, Report& report);
+bool run_net(const Options& options, Report& report);
 bool run_textbook(const Options& options, Report& report);
 
 std::span<const Workload> workloads();

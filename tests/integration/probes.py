@@ -7,7 +7,7 @@ import subprocess
 import time
 import xml.etree.ElementTree
 
-from harness import MINIRUN, check, equal, needs, read, test, wait_until, within
+from harness import MINIRUN, REPOSITORY, check, equal, needs, read, test, wait_until, within
 
 MIB = 1 << 20
 SPEC = {"name": "probe", "command": ["true"], "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}}}
@@ -42,6 +42,83 @@ def probe_limits_bite(t):
     equal(anon["levels"][0]["local"]["oom_kill"], 1, "oom_kill of the container's own level")
     equal(anon["levels"][1]["local"]["oom_kill"], 0, "oom_kill of the level above")
     within(max(anon["timeline"]["memory.current"]), 50 * MIB, 64 * MIB, "memory.current seen on the way")
+    # The same without the limits: that they do not bite is a failure, that nothing can be shown too.
+    open_spec = t.write("open.json", {"command": ["true"]})
+    _, result = recorded(t, "throttle.1t", "oom.anon", "--inside", open_spec, "--expect", "throttle.effective_cores<=0.6",
+                         "--expect", "oom.anon.kills==1", status=1)
+    check("FAIL throttle.effective_cores is" in result.err, f"the limit that is not there: {result.err}")
+    check("UNSUPPORTED oom.anon.kills" in result.err and "no memory limit" in result.err, f"the reason: {result.err}")
+
+
+@test(limit=240)
+def probe_numbers_of_the_limits(t):
+    """What the arithmetic says is what is measured, in the median of three: 0.50 +- 0.03 cores by one thread and by two,
+    the throttled share within 5 % (two threads on an emulated machine: 10 %), the kill at 64 MiB +- 1 MiB, and as many
+    context switches inside as outside where no limit binds, within 10 %."""
+    needs("cpu", "memory")
+    bounds = ["oom.anon.peak>=63Mi", "oom.anon.peak<=65Mi", "oom.anon.kills==1", "oom.anon.kills_above==0",
+              "throttle.1t.share_error<=5%", "throttle.nt.share_error<=10%",
+              "ctxswitch.no-limits.pipe.process.one_cpu.rate@ratio>=0.9",
+              "ctxswitch.no-limits.pipe.process.one_cpu.rate@ratio<=1.1"]
+    bounds += [f"throttle.{kind}.effective_cores{bound}" for kind in ("1t", "nt") for bound in (">=0.47", "<=0.53")]
+    spec = t.write("spec.json", SPEC)
+    _, result = recorded(t, "throttle.1t", "throttle.nt", "oom.anon", "ctxswitch.no-limits", "--both", "--inside", spec,
+                         "--repeat", "3", *(word for bound in bounds for word in ("--expect", bound)), timeout=230)
+    print(result.out, result.err)
+
+
+@test(limit=150)
+def probe_shared_cpu(t):
+    """Weights and cpu.idle divide one CPU; a request handler is slow beside a burner of its weight, and fast when its
+    weight is larger."""
+    needs("cpu")
+    bounds = ["throttle.weights.100.effective_cores<=0.33", "throttle.weights.300.effective_cores>=0.65",
+              "throttle.idle.idle.effective_cores<=0.1", "throttle.idle.normal.effective_cores>=0.85",
+              "throttle.requests+weight.latency>0"]
+    file, result = recorded(t, "throttle.weights", "throttle.idle", "throttle.requests+rival",
+                            "throttle.requests+weight", *(word for bound in bounds for word in ("--expect", bound)),
+                            timeout=140)
+    print(result.out)
+    rivals = [run for run in file["runs"] if run.get("background")]
+    equal(len(rivals), 2, "rivals")
+    for run in rivals:
+        equal(run.get("signal"), signal.SIGKILL, "a rival is ended with the handler")
+        check("unsupported" not in run, "and is no failure")
+
+
+@test(limit=90)
+def probe_network(t):
+    """A container on a bridge reaches a server on the host, a limit of 20 Mbit/s is what arrives at the other end, and
+    the bridge, its rules and the server end with the probe."""
+    bounds = [f"net.bandwidth.{way}_of_limit{bound}" for way in ("upload", "download") for bound in (">=0.85", "<=1.05")]
+    bounds += ["net.bridge.upload>=10M", "net.bridge.latency>0", "net.loopback.latency@ratio>0"]
+    file, result = recorded(t, "net", "--both", *(word for bound in bounds for word in ("--expect", bound)), timeout=80)
+    print(result.out)
+    limits = [run["limits"] for run in file["runs"] if run["scenario"] == "bandwidth" and run["side"] == "container"]
+    equal(limits[0]["network.egress"], 20_000_000, "the limit in the recording")
+    equal(t.minirun("network", "ls").good().out.count("\n"), 1, "networks that are left")
+
+
+@test(limit=150, vm=True)
+def probe_swap(t):
+    """With memory.swap.max the program that is killed without it gets through, and the rest of it is in swap. Without
+    swap on the machine it is unsupported, with the reason."""
+    needs("memory")
+    file, _ = recorded(t, "oom.swap", "--inside", t.write("spec.json", SPEC))
+    check("no swap" in file["runs"][0]["unsupported"], "the reason")
+    swap = "/mnt/disk/probe-swap"
+    subprocess.run(["fallocate", "-l", "160M", swap], check=True)
+    try:
+        os.chmod(swap, 0o600)
+        subprocess.run(["mkswap", "-q", swap], check=True)
+        subprocess.run(["swapon", swap], check=True)
+        file, _ = recorded(t, "oom.swap", "--inside", t.write("spec.json", SPEC), "--expect", "oom.swap.kills==0",
+                           "--expect", "oom.swap.reached==96Mi", "--expect", "oom.swap.peak<=64Mi",
+                           "--expect", "oom.swap.swapped>=30Mi", timeout=120)
+        equal(file["runs"][0]["limits"]["memory.swap.max"], str(64 * MIB), "memory.swap.max")
+    finally:
+        subprocess.run(["swapoff", swap], check=False)
+        os.unlink(swap)
 
 
 @test()
@@ -83,6 +160,20 @@ def probe_needs_nothing_in_the_root(t):
     check("ctxswitch.no-limits.pipe.process.one_cpu" in again.out, "judged again from the file")
     same = t.minirun("probe", "compare", t.dir / "recording.json", t.dir / "recording.json").good()
     check("are the same" in same.out and "worse" not in same.out, f"compared with itself: {same.out}")
+
+
+@test(limit=120)
+def probe_page(t):
+    """The page of the sample is what this minirun makes of its recording, and a browser draws all of it without a word
+    on its console, wide, on a phone and in the dark."""
+    page = t.dir / "page.html"
+    t.minirun("probe", "report", REPOSITORY / "docs/probes-sample.json", "--html", page).good()
+    done = subprocess.run([REPOSITORY / "tests/probe-page", page], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=110, check=False)
+    equal(done.returncode, 0, done.stdout)
+    equal(done.stdout.count("ok "), 4, f"looks: {done.stdout}")
+    check(read(page) == read(REPOSITORY / "docs/probes-sample.html"),
+          "docs/probes-sample.html is not what `minirun probe report` writes: make it anew")
 
 
 @test()
