@@ -75,18 +75,20 @@ long open_in(int root, const char* path, std::uint64_t flags, std::uint64_t mode
 namespace {
 
 constexpr std::uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+constexpr std::uint32_t regular_file = 0100000;  // S_IFREG; <sys/stat.h> is the C library's
 
 long make_missing(Context& context, int parent, const char* name, bool last, std::int64_t create,
                   std::uint32_t mode) noexcept {
-  if (last && create == create_file)
-    return open_in(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, mode,
-                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-  long made = raw::call(__NR_mkdirat, parent, name, last ? mode : 0755U);
+  const bool file = last && create == create_file;
+  // Never opened for writing: the descriptor is kept, and a root with a writer cannot be made
+  // read-only (mount_setattr: EBUSY).
+  const long made = file ? raw::call(__NR_mknodat, parent, name, regular_file | mode, 0)
+                         : raw::call(__NR_mkdirat, parent, name, last ? mode : 0755U);
   if (made < 0 && made != -EEXIST) {
-    context.fail(Call::mkdirat, made);
+    context.fail(file ? Call::mknodat : Call::mkdirat, made);
     return made;
   }
-  return open_in(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0,
+  return open_in(parent, name, O_PATH | O_NOFOLLOW | (file ? 0 : O_DIRECTORY), 0,
                  RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 

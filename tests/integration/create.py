@@ -550,3 +550,19 @@ def full_and_out_of_descriptors(t):
             check(len(result.err.splitlines()) == 1, result.err)
         equal(descendants(os.getpid()), [], f"processes with {limit} descriptors")
     equal(t.minirun("list", "-q").good().out, "", "containers")
+
+
+@test()
+def readonly_root_with_new_targets(t):
+    """A file and a directory that a bind mount's target needs are made in the image, and the root is read-only all the same."""
+    def change(config):
+        config["root"]["readonly"] = True
+        for name in ("file", "directory"):
+            source = t.dir / name
+            source.touch() if name == "file" else source.mkdir(exist_ok=True)
+            config["mounts"].append({"destination": f"/etc/new-{name}", "source": str(source), "options": ["bind"]})
+    script = "test -f /etc/new-file && test -d /etc/new-directory && ! touch /x"
+    made = bundle(t, "/bin/busybox", "sh", "-c", script, change=change)
+    done = t.minirun("run", "--bundle", made, t.id()).good()
+    check("Read-only" in done.err, f"touch: {done.err!r}")
+    equal(oct((t.dir / "busybox/etc/new-file").stat().st_mode), "0o100644", "mode of the new file")
