@@ -12,6 +12,8 @@ class Unsupported : public Command {
 
   void declare(CLI::App& app) override {
     app.allow_extras();  // whatever is asked for, the answer is the same
+    // Status 0 of `checkpoint --help` could be taken for the ability.
+    app.set_help_flag();
     app.add_option("ID", id_, "the container");
   }
 

@@ -128,7 +128,7 @@ Error describe_failure(const Steps& steps, const wire::Failure& failure) {
                                 : candidates.empty()  ? ""
                                                       : candidates.front();
     error.object = step.field;
-    const bool searched = candidates.size() > 1;
+    const bool searched = program.find('/') == std::string::npos;
     error.detail = fmt::format(
         "exec \"{}\"{}", program,
         failure.errnum == ENOENT && searched ? ": executable file not found in $PATH" : "");
