@@ -55,6 +55,7 @@ run: build
 
 test:
 	@.ci/packages build vm test
+	@.ci/packages --unpack build/engines engines
 	@tests/run $(TESTFLAGS)
 
 install: build
