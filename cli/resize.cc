@@ -20,7 +20,7 @@ class Resize : public Command {
     app.add_flag("--dry-run", dry_run_, "check, print the writes in their order, change nothing");
   }
 
-  int run(const GlobalOptions& /*options*/, Output& output) override {
+  int run(const GlobalOptions& options, Output& output) override {
     const Result<LoadedSpec> loaded = load_spec(path_);
     if (!loaded) return fail(output, loaded.error());
     const kubernetes::PodFile file = kubernetes::read_pods(loaded->text);
@@ -29,6 +29,12 @@ class Resize : public Command {
     if (!node) return 1;
     const Result<HostFacts> facts = discover_host();
     if (!facts) return fail(output, facts.error());
+    const Result<StateRoot> state = StateRoot::open(options.root, false);
+    if (!state && state.error().errnum == ENOENT) {
+      output.error("no pod runs here");
+      return 1;
+    }
+    if (!state) return fail(output, state.error());
     for (const kubernetes::PodManifest& pod : file.pods) {
       const ResizeRequest request{.name = pod.name.empty() ? "pod" : pod.name,
                                   .document = loaded->text,
@@ -36,7 +42,7 @@ class Resize : public Command {
                                   .node = node->facts,
                                   .force = force_,
                                   .dry_run = dry_run_};
-      const auto writes = resize_pod(request, *facts);
+      const auto writes = resize_pod(request, *facts, *state);
       if (!writes) return fail(output, writes.error());
       if (!show(request.name, *writes)) return 1;
     }

@@ -6,6 +6,7 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <set>
 
 #include "base/file.h"
 #include "cgroups/control.h"
@@ -13,6 +14,7 @@
 #include "runtime/explain.h"
 #include "runtime/pod_sandbox.h"
 #include "runtime/report.h"
+#include "runtime/update.h"
 #include "spec/kubernetes/pod_reader.h"
 
 namespace minirun {
@@ -60,8 +62,9 @@ Result<PodManifest> manifest_of(const Served& served, const std::string& name) {
 
 class Resizer {
  public:
-  Resizer(const ResizeRequest& request, const Served& served, const HostFacts& facts)
-      : request_(request), served_(served), facts_(facts) {}
+  Resizer(const ResizeRequest& request, const Served& served, const HostFacts& facts,
+          const StateRoot& state)
+      : request_(request), served_(served), facts_(facts), state_(state) {}
 
   Result<std::vector<ResizeWrite>> run() {
     const PodManifest before = TRY(manifest_of(served_, request_.name));
@@ -78,11 +81,23 @@ class Resizer {
       if (Status done = write_beneath(cgroup.get(), write.file.c_str(), write.value); !done)
         return std::unexpected(std::move(done).error().in(write.step));
     }
+    for (const ContainerPlan* container : changed_) TRY(store(*container));
     TRY(replace_file(served_.directory.get(), "manifest", request_.document));
     return std::move(writes_);
   }
 
  private:
+  /// As `update` does: `explain` compares the kernel's values with what is stored.
+  [[nodiscard]] Status store(const ContainerPlan& container) const {
+    const auto dir = ContainerDir::open(state_, id_of(container.name), Lock::none);
+    if (!dir && dir.error().errnum == ENOENT) return {};  // it ended meanwhile
+    if (!dir) return std::unexpected(dir.error());
+    return store_resources(*dir, container.oci);
+  }
+  [[nodiscard]] std::string id_of(const std::string& container) const {
+    return fmt::format("{}-{}", request_.name, container);
+  }
+
   Status add_writes(const ResizeStep& step, const PodPlan& plan) {
     const std::string words = to_string(step);
     if (step.kind == ResizeStep::Kind::pod_file) {
@@ -96,9 +111,10 @@ class Resizer {
                                      step.resource));
     const ContainerPlan* container = plan.find(step.container);
     if (container == nullptr) return plain_error(step.container, "is not in the plan");
-    const std::string path = fmt::format("{}/{}-{}", served_.cgroup, request_.name, step.container);
+    const std::string path = fmt::format("{}/{}", served_.cgroup, id_of(step.container));
     // A container that does not run now gets its limits when it starts.
     if (!open_cgroup(facts_.cgroup, path)) return {};
+    changed_.insert(container);
     for (const auto& [file, planned] : container->cgroup2)
       if (file.starts_with(step.resource + ".") && file != "memory.oom.group")
         writes_.push_back({words, path, file, planned.value});
@@ -124,19 +140,22 @@ class Resizer {
   const ResizeRequest& request_;
   const Served& served_;
   const HostFacts& facts_;
+  const StateRoot& state_;
   std::vector<ResizeWrite> writes_;
+  std::set<const ContainerPlan*> changed_;
 };
 
 }  // namespace
 
-Result<std::vector<ResizeWrite>> resize_pod(const ResizeRequest& request, const HostFacts& facts) {
+Result<std::vector<ResizeWrite>> resize_pod(const ResizeRequest& request, const HostFacts& facts,
+                                            const StateRoot& state) {
   const DirFd pods(::open(pods_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!pods && errno == ENOENT) return plain_error("pod " + request.name, "does not run here");
   if (!pods) return os_error(pods_directory);
   // One at a time, and no pod comes or goes meanwhile.
   if (::flock(pods.get(), LOCK_EX) != 0) return os_error(pods_directory);
   const Served served = TRY(find_served(pods.get(), request.name));
-  return Resizer(request, served, facts).run();
+  return Resizer(request, served, facts, state).run();
 }
 
 }  // namespace minirun

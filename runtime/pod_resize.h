@@ -8,6 +8,7 @@
 
 #include "base/host_facts.h"
 #include "base/result.h"
+#include "runtime/state.h"
 #include "spec/kubernetes/node_reader.h"
 #include "spec/kubernetes/resize.h"
 
@@ -28,10 +29,12 @@ struct ResizeWrite {
   std::string path, file, value;
 };
 
-/// What was written, in order. Errors: no such pod runs; why Kubernetes would refuse; memory in
+/// What was written, in order; `state` has the containers, whose new limits are stored there as
+/// `update` stores them. Errors: no such pod runs; why Kubernetes would refuse; memory in
 /// use above the new limit. A write that fails ends it, as a step of the kubelet does: what stands
 /// before it stays, and the manifest is not stored.
 [[nodiscard]] Result<std::vector<ResizeWrite>> resize_pod(const ResizeRequest& request,
-                                                          const HostFacts& facts);
+                                                          const HostFacts& facts,
+                                                          const StateRoot& state);
 
 }  // namespace minirun

@@ -79,6 +79,14 @@ Resources merge(Resources now, const Resources& given) {
   return now;
 }
 
+/// Not the directory's lock: a foreground run keeps that for the life of its container.
+Result<Fd> lock_updates(const ContainerDir& dir) {
+  Fd lock(::openat(dir.fd(), "record.json", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!lock) return os_error(dir.id() + "/record.json");
+  TRY(lock_patiently(lock.get(), dir.id()));
+  return lock;
+}
+
 Findings errors_only(Findings findings) {
   std::erase_if(findings, [](const Finding& f) { return f.level != Finding::Level::error; });
   return findings;
@@ -232,6 +240,11 @@ Status apply_update(const ContainerDir& dir, const UpdatePlan& plan, const Resou
   return replace_file(dir.fd(), kFile, resources_json(plan.result));
 }
 
+Status store_resources(const ContainerDir& dir, const Resources& resources) {
+  const Fd lock = TRY(lock_updates(dir));
+  return replace_file(dir.fd(), kFile, resources_json(resources));
+}
+
 Result<Findings> update_container(const ContainerDir& dir, const ContainerView& view,
                                   ContainerSpec spec, const ResourceUpdate& update,
                                   const HostFacts& facts) {
@@ -239,10 +252,7 @@ Result<Findings> update_container(const ContainerDir& dir, const ContainerView& 
                      view.status == ContainerStatus::running ||
                      view.status == ContainerStatus::paused;
   if (!alive) return plain_error(view.id, "container not running");
-  // Not the directory's lock: a foreground run keeps that for the life of its container.
-  const Fd lock(::openat(dir.fd(), "record.json", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!lock) return os_error(view.id + "/record.json");
-  TRY(lock_patiently(lock.get(), view.id));
+  const Fd lock = TRY(lock_updates(dir));
   TRY(apply_stored_resources(dir, spec));
   const CgroupFd cgroup = TRY(open_container_cgroup(view, facts));
   UpdatePlan plan = plan_update(spec, view, update, TRY(read_current_limits(cgroup)), facts);

@@ -61,6 +61,10 @@ struct UpdatePlan {
 /// Errors: resources.json cannot be read.
 [[nodiscard]] Status apply_stored_resources(const ContainerDir& dir, ContainerSpec& spec);
 
+/// Keeps `resources` as what the container has now, for whoever wrote the files himself (`resize`).
+/// Errors: as update_container.
+[[nodiscard]] Status store_resources(const ContainerDir& dir, const Resources& resources);
+
 /// resources.json as it is; nullopt: the container was never updated.
 [[nodiscard]] Result<std::optional<std::string>> stored_resources(const ContainerDir& dir);
 

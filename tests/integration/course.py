@@ -125,6 +125,8 @@ def course_09_shrink(t):
     leaf = next(cgroup_mount().glob("minirun/kubepods/pod*/shrink-app"))
     equal([read(leaf / "memory.max"), read(leaf / "cpu.max"), read(leaf.parent / "memory.max")],
           [f"{128 * MIB}\n", "150000 100000\n", f"{128 * MIB}\n"], "after growing")
+    after = t.minirun("explain", "shrink-app").good().out
+    check("DRIFT" not in after and "cpu.max = 150000 100000" in after, f"a resize is no drift: {after}")
     refused = t.minirun("resize", EXAMPLES / "09-shrink-smaller.yaml")
     equal(refused.status, 1, "status of the refusal")
     check("more than the new memory.max of 32 MiB" in refused.err, refused.err)
