@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
 
@@ -67,48 +68,102 @@ std::string percent(const std::optional<double>& share) {
   return share ? fmt::format("{:.0f}%", *share * 100) : "-";
 }
 
+/// One column; on a narrow terminal those with the highest `rank` go first.
+struct Column {
+  const char* title;
+  std::size_t width;
+  int rank;
+  std::string (*cell)(const LiveUsage&);
+  bool (*bad)(const LiveUsage&);
+};
+
+bool never(const LiveUsage&) {
+  return false;
+}
+bool nearly_full(const LiveUsage& usage) {
+  return usage.working_set && usage.memory_max && *usage.working_set / 9 * 10 >= *usage.memory_max;
+}
+
+constexpr auto columns = std::to_array<Column>({
+    {"CPU/LIMIT", 11, 0,
+     [](const LiveUsage& u) {
+       return fmt::format("{:.2f}/{}", u.cpus,
+                          u.cpus_allowed ? fmt::format("{:.4g}", *u.cpus_allowed) : "-");
+     },
+     never},
+    {"THR", 5, 0, [](const LiveUsage& u) { return percent(u.throttled_share); },
+     [](const LiveUsage& u) { return u.throttled_share > 0.05; }},
+    {"STALL/s", 7, 1,
+     [](const LiveUsage& u) { return fmt::format("{:.0f}ms", u.throttled_seconds * 1000); }, never},
+    {"MEM/LIMIT", 13, 0,
+     [](const LiveUsage& u) {
+       return fmt::format("{}/{}", short_bytes(u.memory, "-"), short_bytes(u.memory_max, "-"));
+     },
+     nearly_full},
+    {"WSET", 6, 0, [](const LiveUsage& u) { return short_bytes(u.working_set, "-"); }, never},
+    {"PSI cpu mem io", 15, 2,
+     [](const LiveUsage& u) {
+       return fmt::format("{:>4} {:>4} {:>4}", percent(u.cpu_pressure), percent(u.memory_pressure),
+                          percent(u.io_pressure));
+     },
+     never},
+    {"PIDS/MAX", 9, 1,
+     [](const LiveUsage& u) {
+       return fmt::format("{}/{}", u.pids ? std::to_string(*u.pids) : "-",
+                          u.pids_max ? std::to_string(*u.pids_max) : "-");
+     },
+     never},
+    {"IO r/w per s", 13, 3,
+     [](const LiveUsage& u) {
+       return fmt::format("{}/{}", short_bytes(u.read_bytes), short_bytes(u.written_bytes));
+     },
+     never},
+    {"OOM", 4, 0,
+     [](const LiveUsage& u) { return u.oom_kills > 0 ? std::to_string(u.oom_kills) : "-"; },
+     [](const LiveUsage& u) { return u.oom_kills > 0; }},
+});
+
+/// `width` columns of a terminal; 0: all, for who is no terminal.
 class Table {
  public:
-  explicit Table(bool color) : color_(color) {}
+  Table(bool color, std::size_t width) : color_(color) {
+    if (width == 0) return;
+    id_ = 17;    // so that 80 columns have all but pressure and I/O
+    width -= 1;  // a line that ends in the last column would lose its last character
+    while (used() > width && rank_ > 0) --rank_;
+    // A wide terminal shows long ids in full.
+    if (width > used()) id_ = std::min<std::size_t>(id_ + width - used(), 40);
+  }
 
-  static std::string header() {
-    return fmt::format("{:<20} {:>11} {:>5} {:>7} {:>13} {:>6} {:>15} {:>9} {:>13}\n", "CONTAINER",
-                       "CPU/LIMIT", "THR", "STALL/s", "MEM/LIMIT", "WSET", "PSI cpu mem io",
-                       "PIDS/MAX", "IO r/w per s");
+  [[nodiscard]] std::string header() const {
+    std::string text = fmt::format("{:<{}}", "CONTAINER", id_);
+    for (const Column& column : columns)
+      if (column.rank <= rank_) text += fmt::format(" {:>{}}", column.title, column.width);
+    return text;
   }
   [[nodiscard]] std::string row(const LiveUsage& usage) const {
-    const std::string cpu =
-        fmt::format("{:.2f}/{}", usage.cpus,
-                    usage.cpus_allowed ? fmt::format("{:.4g}", *usage.cpus_allowed) : "-");
-    const std::string memory =
-        fmt::format("{}/{}", short_bytes(usage.memory, "-"), short_bytes(usage.memory_max, "-"));
-    const std::string pressure =
-        fmt::format("{:>4} {:>4} {:>4}", percent(usage.cpu_pressure),
-                    percent(usage.memory_pressure), percent(usage.io_pressure));
-    const std::string pids = fmt::format("{}/{}", usage.pids ? std::to_string(*usage.pids) : "-",
-                                         usage.pids_max ? std::to_string(*usage.pids_max) : "-");
-    const std::string io =
-        fmt::format("{}/{}", short_bytes(usage.read_bytes), short_bytes(usage.written_bytes));
     std::string id = usage.id;
-    if (id.size() > 20) id = id.substr(0, 17) + "...";
-    return fmt::format(
-        "{:<20} {:>11} {} {:>7} {} {:>6} {:>15} {:>9} {:>13}{}\n", id, cpu,
-        mark(fmt::format("{:>5}", percent(usage.throttled_share)), usage.throttled_share > 0.05),
-        fmt::format("{:.0f}ms", usage.throttled_seconds * 1000),
-        mark(fmt::format("{:>13}", memory), nearly_full(usage)),
-        short_bytes(usage.working_set, "-"), pressure, pids, io,
-        usage.oom_kills > 0 ? mark(fmt::format(" OOM {}", usage.oom_kills), true) : "");
+    // The end tells the containers of a pod apart.
+    if (id.size() > id_) id = id.substr(0, 5) + ".." + id.substr(id.size() - (id_ - 7));
+    std::string text = fmt::format("{:<{}}", id, id_);
+    for (const Column& column : columns) {
+      if (column.rank > rank_) continue;
+      const std::string cell = fmt::format(" {:>{}}", column.cell(usage), column.width);
+      text += color_ && column.bad(usage) ? "\x1b[1;31m" + cell + "\x1b[0m" : cell;
+    }
+    return text;
   }
 
  private:
-  static bool nearly_full(const LiveUsage& usage) {
-    return usage.working_set && usage.memory_max &&
-           *usage.working_set / 9 * 10 >= *usage.memory_max;
-  }
-  [[nodiscard]] std::string mark(const std::string& words, bool bad) const {
-    return color_ && bad ? "\x1b[1;31m" + words + "\x1b[0m" : words;
+  [[nodiscard]] std::size_t used() const {
+    std::size_t sum = id_;
+    for (const Column& column : columns)
+      if (column.rank <= rank_) sum += 1 + column.width;
+    return sum;
   }
   bool color_;
+  int rank_ = 3;
+  std::size_t id_ = 20;
 };
 
 class Stats : public Command {
@@ -136,7 +191,7 @@ class Stats : public Command {
     if (!top_ && !watch_ && count_ == 0) count_ = 1;
     Result<Ground> ground = prepare(options);
     if (!ground && ground.error().errnum == ENOENT && ids_.empty())
-      return print(format_ == "table" ? Table::header() : "") ? 0 : 1;
+      return print(format_ == "table" ? Table(false, 0).header() + "\n" : "") ? 0 : 1;
     if (!ground) return report(std::unexpected(ground.error()), output);
     return loop(*ground, output);
   }
@@ -187,19 +242,35 @@ class Stats : public Command {
       if (const auto earlier = before.find(id); earlier != before.end())
         rows.push_back(usage_between(earlier->second, reading));
     if (top_) std::ranges::stable_sort(rows, std::ranges::greater{}, &LiveUsage::cpus);
-    std::string text = screen ? "\x1b[H\x1b[2J" : "";
+    std::string text;
     if (format_ == "json") {
       for (const LiveUsage& usage : rows) text += json_line(usage);
       return print(text);
     }
-    const Table table(::isatty(STDOUT_FILENO) == 1);
-    if (screen) text += fmt::format("minirun top   {}   {} running\n\n", timestamp(), rows.size());
-    if (screen || number % 20 == 0) text += Table::header();
-    std::size_t room = rows.size();
-    if (winsize size{}; screen && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 5)
-      room = size.ws_row - 5U;
-    for (std::size_t i = 0; i < rows.size() && i < room; ++i) text += table.row(rows[i]);
+    winsize size{};
+    const bool terminal =
+        ::isatty(STDOUT_FILENO) == 1 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0;
+    const Table table(terminal, terminal ? size.ws_col : 0);
+    if (screen) return print(frame(table, rows, size.ws_row));
+    if (number % 20 == 0) text += table.header() + "\n";
+    for (const LiveUsage& usage : rows) text += table.row(usage) + "\n";
     return print(text);
+  }
+
+  /// A whole screen: each line is written over the old one, so that nothing flickers.
+  static std::string frame(const Table& table, const std::vector<LiveUsage>& rows,
+                           std::size_t height) {
+    constexpr std::size_t around = 4;  // title, blank, header, and the line of the cursor
+    std::size_t room = height > around + 1 ? height - around : rows.size();
+    if (rows.size() > room) --room;  // for the line that says so
+    std::string text = fmt::format("\x1b[Hminirun top   {}   {} running\x1b[K\n\x1b[K\n",
+                                   timestamp(), rows.size());
+    text += table.header() + "\x1b[K\n";
+    for (std::size_t i = 0; i < rows.size() && i < room; ++i)
+      text += table.row(rows[i]) + "\x1b[K\n";
+    if (rows.size() > room)
+      text += fmt::format("... and {} more that use less CPU\x1b[K\n", rows.size() - room);
+    return text + "\x1b[J";
   }
 
   bool top_;
