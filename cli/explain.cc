@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/explain_text.h"
@@ -135,10 +137,15 @@ class Explain : public Command {
     }
     const Result<HostFacts> facts = discover_host();
     if (!facts) return fail(output, facts.error());
+    const auto missing = [&](const Error& error) {
+      if (error.errnum != ENOENT) return fail(output, error);
+      output.error(fmt::format("{}: there is no such file, and no container of that id", target_));
+      return failed;
+    };
     const Result<StateRoot> root = StateRoot::open(options.root, false);
-    if (!root) return fail(output, root.error());
+    if (!root) return missing(root.error());
     const Result<ContainerDir> dir = ContainerDir::open(*root, target_, Lock::none);
-    if (!dir) return fail(output, dir.error());
+    if (!dir) return missing(dir.error());
     const ContainerView view = view_container(*dir, *facts);
     if (!view.record) {
       output.error(fmt::format("{}: its record cannot be read, see minirun gc", target_));

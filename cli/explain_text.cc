@@ -9,7 +9,7 @@
 
 #include "cgroups/files.h"
 #include "runtime/report.h"
-#include "spec/kubernetes/plan_json.h"
+#include "runtime/update.h"
 
 namespace minirun::cli {
 namespace {
@@ -41,6 +41,7 @@ class Text {
   std::string make() {
     line(paint(bold, printable(explanation_.title)));
     for (const std::string& fact : explanation_.facts) wrapped("  ", "  ", fact, dim);
+    put_glance();
     for (const ExplainedGroup& group : explanation_.groups) put_group(group);
     if (!explanation_.paths.empty()) put_paths();
     if (!explanation_.traps.empty()) put_traps();
@@ -71,6 +72,58 @@ class Text {
     if (!current.empty()) flush();
   }
 
+  /// The smallest limit of a path and who sets it: "0.2" and "the container".
+  template <class T>
+  static std::pair<std::optional<T>, std::string> least(const EffectivePath& path,
+                                                        std::optional<T> PathLevel::* member) {
+    std::pair<std::optional<T>, std::string> out;
+    for (const PathLevel& level : path.levels)
+      if (level.*member && (!out.first || *(level.*member) < *out.first))
+        out = {level.*member, printable(level.name)};
+    if (out.second.size() > 15) out.second = "..." + out.second.substr(out.second.size() - 12);
+    return out;
+  }
+  static std::string busy_share(const EffectivePath& path) {
+    double product = 1;
+    bool known = false;
+    for (const PathLevel& level : path.levels)
+      if (level.share) {
+        product *= *level.share;
+        known = true;
+      }
+    return known ? fmt::format("{:.1f} %", product * 100) : "-";
+  }
+
+  /// What all of it comes to, before the reasons: at most 80 columns.
+  void put_glance() {
+    if (explanation_.paths.empty()) return;
+    line("");
+    line(paint(bold, fmt::format("  {:<17} {:<22} {:>9}  {:<25}", "at a glance", "cpu at most",
+                                 "when busy", "memory at most")));
+    for (const EffectivePath& path : explanation_.paths) {
+      const auto [cpus, cpu_by] = least(path, &PathLevel::cpus);
+      const auto [memory, memory_by] = least(path, &PathLevel::memory_max);
+      std::string who = printable(path.who);
+      if (who.size() > 17) who = who.substr(0, 14) + "...";
+      std::string row = fmt::format(
+          "  {:<17} {} {:<15} {:>9}  {} {}", who,
+          paint(cyan, fmt::format("{:<6}", cpus ? fmt::format("{:.4g}", *cpus) : "no cap")), cpu_by,
+          busy_share(path), paint(cyan, fmt::format("{:<9}", memory ? human_bytes(*memory) : "-")),
+          memory_by);
+      row.erase(row.find_last_not_of(' ') + 1);
+      line(row);
+    }
+    const auto warnings = std::ranges::count(explanation_.traps, kubernetes::Trap::Level::warning,
+                                             &kubernetes::Trap::level);
+    bool drift = false;
+    for (const ExplainedGroup& group : explanation_.groups)
+      for (const ExplainedValue& value : group.values) drift = drift || value.drift;
+    if (warnings > 0)
+      line(paint(yellow,
+                 fmt::format("  ! {} trap{}, at the end", warnings, warnings == 1 ? "" : "s")));
+    if (drift) line(paint(red, "  ! DRIFT: the kernel has other values than were planned, below"));
+  }
+
   void put_group(const ExplainedGroup& group) {
     line("");
     line(paint(bold, printable(group.title)));
@@ -82,7 +135,9 @@ class Text {
   /// What the user wrote nothing about is one line, so that the rest is seen.
   void put_default(const ExplainedValue& value) {
     const std::string left = fmt::format("{} = {}", value.file, value.value);
-    wrapped(fmt::format("  {:<30} ", printable(left)), std::string(33, ' '),
+    // A column of its own only where a field fits into what is left of the line.
+    wrapped(fmt::format("  {:<30} ", printable(left)),
+            std::string(style_.columns < 100 ? 6 : 33, ' '),
             fmt::format("{} ({})", value.effect, value.field), dim);
   }
 
@@ -95,8 +150,9 @@ class Text {
                           value.v1_value.empty() ? "" : " = " + value.v1_value, right);
     std::string shown = "  " + paint(cyan, printable(left));
     const std::size_t used = 2 + left.size();
-    if (used + 3 + right.size() <= style_.columns) {
-      shown += std::string(std::max<std::size_t>(3, 36 > used ? 36 - used : 3), ' ');
+    const std::size_t column = std::max<std::size_t>(used + 3, 36);
+    if (column + right.size() <= style_.columns) {
+      shown += std::string(column - used, ' ');
       line(shown + paint(dim, right));
     } else {
       line(shown);
@@ -243,7 +299,7 @@ json levels_json(const EffectivePath& path) {
 
 std::string explanation_json(const Explanation& explanation, const ContainerSpec& spec,
                              const std::string& name) {
-  json container = {{"oci", json::parse(kubernetes::oci_resources_json(spec.resources))},
+  json container = {{"oci", json::parse(resources_json(spec.resources))},
                     {"oomScoreAdj", nullptr},
                     {"cgroup2", json::object()},
                     {"cgroup1", json::object()}};

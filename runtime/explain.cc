@@ -84,7 +84,8 @@ std::string effect_of(std::string_view file, std::string_view value) {
   if (file == "cpu.max") return cpu_max_effect(value);
   if (file == "cpu.weight")
     return fmt::format(
-        "{} parts of the CPU time against its siblings, only while CPUs are short; no cap", value);
+        "{} part{} of the CPU time against its siblings, only while CPUs are short; no cap", value,
+        value == "1" ? "" : "s");
   if (file == "cpu.idle")
     return value == "1" ? "runs only when nobody else wants the CPU" : "an ordinary group";
   if (file == "cpu.max.burst")
@@ -215,6 +216,18 @@ std::string oci_field(std::string_view file, const Resources& oci) {
   return "";
 }
 
+namespace {
+
+/// "resources.limits.cpu: 500m": the field with what was written there.
+std::string written_field(const ContainerSpec& spec, const std::string& field) {
+  for (const auto& [key, origin] : spec.origins)
+    if (origin.field == field && !origin.text.empty())
+      return fmt::format("{}: {}", field, origin.text);
+  return field;
+}
+
+}  // namespace
+
 Explanation explain_spec(const ContainerSpec& spec, const CgroupPlan& plan,
                          std::string_view title) {
   Explanation result;
@@ -230,7 +243,7 @@ Explanation explain_spec(const ContainerSpec& spec, const CgroupPlan& plan,
     ExplainedValue value{.file = write.file,
                          .value = write.value,
                          .v1_file = write.v1_name,
-                         .field = write.source,
+                         .field = written_field(spec, write.source),
                          .formula = write.formula,
                          .oci = oci_field(write.file, spec.resources),
                          .writer = "minirun",

@@ -319,7 +319,7 @@ std::vector<Explanation> explain_pods(const std::vector<PodPlan>& plans,
     one.title = fmt::format("pod {}   QoS {}", plan.pod.name.empty() ? "(no name)" : plan.pod.name,
                             to_string(plan.qos));
     one.facts.push_back(
-        fmt::format("requests {}   limits {}", amounts(plan.requests), amounts(plan.limits)));
+        fmt::format("requests {}; limits {}", amounts(plan.requests), amounts(plan.limits)));
     for (const auto* effective : {&plan.requests, &plan.limits})
       for (const auto& [name, formula] : effective->formulas)
         if (!formula.empty() && formula.find('+') != std::string::npos)
