@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/containers.h"
+#include "runtime/pod_network.h"
 #include "runtime/pod_sandbox.h"
 #include "runtime/update.h"
 
@@ -35,6 +36,8 @@ class Gc : public Command {
     Result<Ground> ground = prepare(options);
     if (!ground && ground.error().errnum == ENOENT) return 0;
     if (!ground) return report(std::unexpected(ground.error()), output);
+    const auto networks = sweep_pod_networks(ground->root);
+    if (!networks) output.error(networks.error());
     const Result<GcResult> result = collect_garbage(ground->root, ground->facts);
     if (!result) return report(std::unexpected(result.error()), output);
     for (const std::string& id : result->removed)
@@ -42,7 +45,7 @@ class Gc : public Command {
     for (const std::string& uid : sweep_pods(ground->facts))
       if (!print("pod " + uid + "\n")) return 1;
     for (const Error& error : result->errors) output.error(error);
-    return result->errors.empty() ? 0 : 1;
+    return result->errors.empty() && networks ? 0 : 1;
   }
 };
 

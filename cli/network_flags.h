@@ -19,6 +19,10 @@ class NetworkFlags {
  public:
   void declare(CLI::App& app);
 
+  /// Whether the user said which network, and whether he published ports.
+  [[nodiscard]] bool given() const { return !network_.empty() || !cni_.empty(); }
+  [[nodiscard]] bool publishes() const { return !publish_.empty(); }
+
   /// Before plan_launch: the flags, a network that is shared, and the files that are bound into
   /// the container. `root` may be null (a dry run without any container yet), `given` is --root.
   [[nodiscard]] Status adapt(ContainerSpec& spec, const std::string& id, const StateRoot* root,

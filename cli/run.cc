@@ -136,7 +136,7 @@ class Run : public Command {
     pod_.report = report_;
     pod_.timeout = timeout_;
     pod_.summary = summary_option_->count() == 0 || summary_;
-    return run_pod_file(loaded, spec_, pod_, options, output);
+    return run_pod_file(loaded, spec_, pod_, network_, options, output);
   }
 
   Status prepare(LoadedSpec& loaded, Output& /*output*/) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "runtime/node_facts.h"
 #include "runtime/pod_run.h"
 #include "spec/duration.h"
+#include "spec/kubernetes/bandwidth.h"
 #include "spec/kubernetes/pod_reader.h"
 
 namespace minirun::cli {
@@ -25,9 +27,9 @@ constexpr int failed = 125;
 
 class PodCommand {
  public:
-  PodCommand(const std::string& path, const PodArguments& arguments, const GlobalOptions& options,
-             Output& output)
-      : path_(path), arguments_(arguments), options_(options), output_(output) {}
+  PodCommand(const std::string& path, const PodArguments& arguments, const NetworkFlags& network,
+             const GlobalOptions& options, Output& output)
+      : path_(path), arguments_(arguments), network_(network), options_(options), output_(output) {}
 
   int run(const LoadedSpec& loaded) {
     const auto node = load_node(arguments_.node.empty() ? "host" : arguments_.node, output_);
@@ -41,7 +43,12 @@ class PodCommand {
       return fail(prepared.error());
     const Result<HostFacts> facts = discover_host();
     if (!facts) return fail(facts.error());
-    return arguments_.dry_run ? dry_run(*facts) : really(*facts);
+    // The state directory is made late: a dry run leaves nothing.
+    const Result<StateRoot> root = StateRoot::open(options_.root, !arguments_.dry_run);
+    if (!root && !arguments_.dry_run) return fail(root.error());
+    if (const Status planned = plan_networks(root ? &*root : nullptr); !planned)
+      return fail(planned.error());
+    return arguments_.dry_run ? dry_run(*facts) : really(*facts, *root);
   }
 
  private:
@@ -103,6 +110,68 @@ class PodCommand {
     return {};
   }
 
+  /// What a pod asks for and nobody gives without a network.
+  void name_unused(const PlannedPod& pod) {
+    const char* hint = "has no effect without --network bridge";
+    Findings findings;
+    for (const auto* list : {&pod.run.init_containers, &pod.run.containers})
+      for (const kubernetes::ContainerRun& container : *list)
+        for (const kubernetes::HostPort& port : container.host_ports)
+          findings.push_back({Finding::Level::warning, port.pointer, hint, port.line, port.column});
+    for (const auto name : {kubernetes::ingress_bandwidth, kubernetes::egress_bandwidth})
+      if (pod.written.annotations.contains(std::string(name)))
+        findings.push_back(
+            {Finding::Level::warning, fmt::format("/metadata/annotations ({})", name), hint, 0, 0});
+    (void)output_.positioned(path_, findings, true);
+  }
+
+  Status plan_networks(const StateRoot* root) {
+    if (network_.publishes() && pods_.size() > 1)
+      return plain_error("--publish", fmt::format("{} has {} pods: use hostPort in the manifest",
+                                                  path_, pods_.size()));
+    for (PlannedPod& pod : pods_) {
+      // As in Kubernetes: its ports are the host's, whatever network the others have.
+      if (pod.run.host_network && !network_.publishes()) continue;
+      TRY(plan_network_of(pod, root));
+      if (!pod.network && !pod.run.host_network) name_unused(pod);
+    }
+    return {};
+  }
+
+  /// By the same planner and with the same flags as a container's; it only sees a spec with the
+  /// pod's name.
+  Status plan_network_of(PlannedPod& pod, const StateRoot* root) {
+    ContainerSpec spec;
+    spec.name = pod.plan.pod.name;
+    spec.hostname = pod.run.hostname.empty() ? pod.plan.pod.name.substr(0, 63) : pod.run.hostname;
+    spec.annotations = pod.written.annotations;
+    spec.network.mode = Network::Mode::none;
+    const std::string id = pod_network_id(pod.plan.pod.name);
+    LaunchOptions launch;
+    TRY(network_.adapt(spec, id, root, options_.root, launch));
+    Network& network = spec.network;
+    if (network.mode == Network::Mode::host) pod.run.host_network = true;
+    if (network.mode == Network::Mode::none || network.mode == Network::Mode::host) return {};
+    if (network.mode != Network::Mode::bridge && network.mode != Network::Mode::cni)
+      return plain_error("--network", "a Pod can have none, host, bridge, bridge:NAME or --cni");
+    for (const auto* list : {&pod.run.init_containers, &pod.run.containers})
+      for (const kubernetes::ContainerRun& container : *list)
+        for (const kubernetes::HostPort& port : container.host_ports)
+          network.ports.push_back({port.host_ip == "0.0.0.0" ? "" : port.host_ip, port.host,
+                                   port.container, port.udp, port.pointer});
+    for (const auto& [address, names] : pod.run.host_aliases)
+      for (const std::string& name : names) network.hosts[name] = address;
+    LaunchPlan plan;
+    plan.clone_flags = CLONE_NEWNET;
+    TRY(NetworkFlags::plan(spec, id, root, options_.root, arguments_.dry_run, plan, output_));
+    for (const Finding& finding : plan.findings)
+      if (finding.level == Finding::Level::error)
+        return plain_error(finding.pointer, finding.message);
+    pod.network = std::move(plan.network);
+    pod.network_commands = std::move(plan.network_commands);
+    return {};
+  }
+
   static Result<std::chrono::milliseconds> milliseconds(const char* option,
                                                         const std::string& text) {
     const auto duration = parse_duration(text);
@@ -123,6 +192,8 @@ class PodCommand {
       text += fmt::format(
           "\nnamespaces of the pod: {}\n",
           pod.run.host_network ? "ipc (network and uts are the host's)" : "network, ipc, uts");
+      if (!pod.network_commands.empty())
+        text += fmt::format("network of the pod\n  {}\n", fmt::join(pod.network_commands, "\n  "));
       for (const kubernetes::Volume& volume : pod.run.volumes)
         text += fmt::format("volume {}\n", volume.name);
       for (const LaunchPlan& container : plan->containers)
@@ -132,9 +203,7 @@ class PodCommand {
     return 0;
   }
 
-  int really(const HostFacts& facts) {
-    const Result<StateRoot> root = StateRoot::open(options_.root, true);
-    if (!root) return fail(root.error());
+  int really(const HostFacts& facts, const StateRoot& root) {
     const PodLog log = [](const std::string& line) {
       print_error(fmt::format("minirun: {}\n", line));
     };
@@ -146,7 +215,7 @@ class PodCommand {
       else if (!broken)
         broken = !print(line);
     };
-    const auto results = run_pods(pods_, pod_options_, facts, *root, log, write);
+    const auto results = run_pods(pods_, pod_options_, facts, root, log, write);
     if (!results) return fail(results.error());
     if (arguments_.summary) print_error(pods_summary(*results, ::isatty(STDERR_FILENO) == 1));
     if (!arguments_.report.empty())
@@ -162,6 +231,7 @@ class PodCommand {
 
   const std::string& path_;
   const PodArguments& arguments_;
+  const NetworkFlags& network_;
   const GlobalOptions& options_;
   Output& output_;
   std::vector<PlannedPod> pods_;
@@ -171,8 +241,8 @@ class PodCommand {
 }  // namespace
 
 int run_pod_file(const LoadedSpec& loaded, const std::string& path, const PodArguments& arguments,
-                 const GlobalOptions& options, Output& output) {
-  return PodCommand(path, arguments, options, output).run(loaded);
+                 const NetworkFlags& network, const GlobalOptions& options, Output& output) {
+  return PodCommand(path, arguments, network, options, output).run(loaded);
 }
 
 std::optional<kubernetes::NodeFile> load_node(const std::string& file, Output& output) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/network_flags.h"
 #include "cli/output.h"
 #include "runtime/container.h"
 #include "spec/kubernetes/node_reader.h"
@@ -26,8 +27,8 @@ struct PodArguments {
 
 /// Exit status: see docs/kubernetes-limits.md.
 [[nodiscard]] int run_pod_file(const LoadedSpec& loaded, const std::string& path,
-                               const PodArguments& arguments, const GlobalOptions& options,
-                               Output& output);
+                               const PodArguments& arguments, const NetworkFlags& network,
+                               const GlobalOptions& options, Output& output);
 
 /// `file` is a path, or "host" for this machine. nullopt: the findings were printed.
 [[nodiscard]] std::optional<kubernetes::NodeFile> load_node(const std::string& file,

@@ -20,6 +20,28 @@ constexpr std::size_t longest_line = 64 << 10;
 constexpr std::chrono::seconds longest_backoff{300};
 /// The kubelet forgets failures after a container ran for twice the longest back-off.
 constexpr std::chrono::seconds forgotten_after{600};
+/// What is left for the program after a preStop hook that used up the grace period (the kubelet's
+/// minimumGracePeriodInSeconds).
+constexpr std::chrono::seconds least_grace{2};
+
+/// Kills a helper process and takes its status.
+void end_process(std::optional<ProbeProcess>& process) {
+  if (!process) return;
+  ::syscall(SYS_pidfd_send_signal, process->pidfd.get(), SIGKILL, nullptr, 0);
+  siginfo_t info{};
+  (void)TEMP_FAILURE_RETRY(::waitid(static_cast<idtype_t>(P_PIDFD),
+                                    static_cast<id_t>(process->pidfd.get()), &info, WEXITED));
+  process.reset();
+}
+
+/// Whether it exited with 0; nullopt: it runs.
+std::optional<bool> ended_well(const ProbeProcess& process) {
+  siginfo_t info{};
+  const int done = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(process.pidfd.get()),
+                            &info, WEXITED | WNOHANG);
+  if (done != 0 || info.si_pid == 0) return std::nullopt;
+  return info.si_code == CLD_EXITED && info.si_status == 0;
+}
 
 }  // namespace
 
@@ -60,12 +82,7 @@ ProbeState::ProbeState(const kubernetes::Probe& probe, PodClock::time_point star
     : probe_(probe), next_(started + std::chrono::seconds(probe.initial_delay_seconds)) {}
 
 void ProbeState::cancel() {
-  if (!process_) return;
-  ::syscall(SYS_pidfd_send_signal, process_->pidfd.get(), SIGKILL, nullptr, 0);
-  siginfo_t info{};
-  (void)TEMP_FAILURE_RETRY(::waitid(static_cast<idtype_t>(P_PIDFD),
-                                    static_cast<id_t>(process_->pidfd.get()), &info, WEXITED));
-  process_.reset();
+  end_process(process_);
 }
 
 ProbeState::Event ProbeState::judge(bool success) {
@@ -86,13 +103,10 @@ ProbeState::Event ProbeState::judge(bool success) {
 ProbeState::Event ProbeState::step(PodClock::time_point now, const ProbeTarget& target) {
   Event event = Event::none;
   if (process_) {
-    siginfo_t info{};
-    const int done = ::waitid(static_cast<idtype_t>(P_PIDFD),
-                              static_cast<id_t>(process_->pidfd.get()), &info, WEXITED | WNOHANG);
-    if (done == 0 && info.si_pid != 0) {
+    if (const auto success = ended_well(*process_)) {
       process_.reset();
       next_ = now + std::chrono::seconds(probe_.period_seconds);
-      event = judge(info.si_code == CLD_EXITED && info.si_status == 0);
+      event = judge(*success);
     } else if (now >= next_) {  // its timeout
       cancel();
       next_ = now + std::chrono::seconds(probe_.period_seconds);
@@ -109,6 +123,29 @@ ProbeState::Event ProbeState::step(PodClock::time_point now, const ProbeTarget& 
   process_ = std::move(*process);
   next_ = now + std::chrono::seconds(probe_.timeout_seconds);
   return event;
+}
+
+// ---------------------------------------------------------------- hooks
+
+Result<HookState> HookState::begin(const kubernetes::Hook& hook, const ProbeTarget& target,
+                                   PodClock::time_point now) {
+  HookState state;
+  if (hook.action)
+    state.process_ = TRY(start_probe(*hook.action, target));
+  else
+    state.until_ = now + std::chrono::seconds(hook.sleep_seconds);
+  return state;
+}
+
+std::optional<bool> HookState::step(PodClock::time_point now) {
+  if (!process_) return now >= *until_ ? std::optional(true) : std::nullopt;
+  const auto success = ended_well(*process_);
+  if (success) process_.reset();
+  return success;
+}
+
+void HookState::cancel() {
+  end_process(process_);
 }
 
 // ---------------------------------------------------------------- start
@@ -144,15 +181,31 @@ Status PodContainer::start() {
   }
   state_ = State::running;
   began_ = PodClock::now();
-  const auto begin = [this](const std::optional<kubernetes::Probe>& probe,
-                            std::optional<ProbeState>& target) {
+  if (!parts_.run.post_start) {
+    begin_probes();
+    return {};
+  }
+  if (auto hook = HookState::begin(*parts_.run.post_start, target(), began_))
+    post_start_.emplace(std::move(*hook));
+  else
+    terminate(shared_.grace, "its postStart hook cannot be started, it is killed");
+  return {};
+}
+
+ProbeTarget PodContainer::target() const {
+  return {parts_.id, shared_.root.path(), shared_.network, shared_.address};
+}
+
+void PodContainer::begin_probes() {
+  const auto now = PodClock::now();
+  const auto begin = [now](const std::optional<kubernetes::Probe>& probe,
+                           std::optional<ProbeState>& target) {
     target.reset();
-    if (probe) target.emplace(*probe, began_);
+    if (probe) target.emplace(*probe, now);
   };
   begin(parts_.run.startup, startup_);
   begin(parts_.run.liveness, liveness_);
   begin(parts_.run.readiness, readiness_);
-  return {};
 }
 
 Status PodContainer::launch_with_pipes(const LaunchPlan& launch_plan) {
@@ -208,7 +261,7 @@ Status PodContainer::launch_with_pipes(const LaunchPlan& launch_plan) {
 }
 
 bool PodContainer::started() const {
-  return state_ == State::running && (!startup_ || startup_->passing());
+  return state_ == State::running && !post_start_ && (!startup_ || startup_->passing());
 }
 
 // ---------------------------------------------------------------- while it runs
@@ -221,8 +274,39 @@ void PodContainer::signal(int number) {
 void PodContainer::terminate(std::chrono::milliseconds grace, const char* why) {
   if (state_ != State::running || kill_at_) return;
   if (why != nullptr) shared_.log(fmt::format("{}: {}", name(), why));
+  const auto now = PodClock::now();
+  kill_at_ = now + grace;
+  if (parts_.run.pre_stop && grace.count() > 0) {
+    // The time that it takes is part of the grace period.
+    if (auto hook = HookState::begin(*parts_.run.pre_stop, target(), now)) {
+      pre_stop_.emplace(std::move(*hook));
+      return;
+    }
+    shared_.log(name() + ": its preStop hook cannot be started");
+  }
   signal(SIGTERM);
-  kill_at_ = PodClock::now() + grace;
+}
+
+void PodContainer::end_pre_stop(PodClock::time_point now) {
+  pre_stop_->cancel();
+  pre_stop_.reset();
+  signal(SIGTERM);
+  kill_at_ = std::max(*kill_at_, now + least_grace);
+}
+
+void PodContainer::step_hooks(PodClock::time_point now) {
+  if (post_start_)
+    if (const auto success = post_start_->step(now)) {
+      post_start_.reset();
+      if (*success && !kill_at_) begin_probes();
+      if (!*success) terminate(shared_.grace, "its postStart hook failed, it is killed");
+    }
+  if (!pre_stop_) return;
+  const auto success = pre_stop_->step(now);
+  if (success && !*success) shared_.log(name() + ": its preStop hook failed");
+  if (!success && now < *kill_at_) return;
+  if (!success) shared_.log(name() + ": its preStop hook takes longer than the grace period");
+  end_pre_stop(now);
 }
 
 void PodContainer::give_up() {
@@ -235,6 +319,8 @@ void PodContainer::add_descriptors(std::vector<int>& fds) const {
     if (fd >= 0) fds.push_back(fd);
   if (state_ != State::running) return;
   fds.push_back(creation_->launched->pidfd.get());
+  for (const auto* hook : {&post_start_, &pre_stop_})
+    if (*hook && (*hook)->fd() >= 0) fds.push_back((*hook)->fd());
   for (const auto* probe : {&startup_, &liveness_, &readiness_})
     if (*probe && (*probe)->fd() >= 0) fds.push_back((*probe)->fd());
 }
@@ -246,6 +332,8 @@ std::optional<PodClock::time_point> PodContainer::next() const {
   };
   if (state_ != State::running) return next;
   if (kill_at_) take(*kill_at_);
+  for (const auto* hook : {&post_start_, &pre_stop_})
+    if (*hook && (*hook)->until()) take(*(*hook)->until());
   const bool begun = started();
   if (startup_ && !begun) take(startup_->next());
   if (begun && liveness_) take(liveness_->next());
@@ -259,7 +347,7 @@ void PodContainer::pump() {
 }
 
 void PodContainer::step_probes(PodClock::time_point now) {
-  const ProbeTarget target{parts_.id, shared_.root.path(), shared_.network};
+  const ProbeTarget target = this->target();
   if (startup_ && !startup_->passing()) {
     if (startup_->step(now, target) == ProbeState::Event::failed)
       terminate(shared_.grace, "startup probe failed, it is killed");
@@ -290,12 +378,13 @@ bool PodContainer::step(PodClock::time_point now) {
     collect();
     return true;
   }
+  step_hooks(now);
   if (kill_at_ && now >= *kill_at_) {
     (void)kill_cgroup(launched.cgroup->fd());
     kill_at_ = now + std::chrono::seconds(1);  // again, should the kernel have refused
     return false;
   }
-  if (!kill_at_) step_probes(now);
+  if (!kill_at_ && !post_start_) step_probes(now);
   return false;
 }
 
@@ -303,6 +392,10 @@ void PodContainer::collect() {
   for (auto* probe : {&startup_, &liveness_, &readiness_}) {
     if (*probe) (*probe)->cancel();
     probe->reset();
+  }
+  for (auto* hook : {&post_start_, &pre_stop_}) {
+    if (*hook) (*hook)->cancel();
+    hook->reset();
   }
   kill_at_.reset();
   current_.seconds = std::chrono::duration<double>(PodClock::now() - began_).count();

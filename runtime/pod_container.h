@@ -63,6 +63,23 @@ class ProbeState {
   bool passing_ = false;
 };
 
+/// A handler of `lifecycle` that is going on.
+class HookState {
+ public:
+  static Result<HookState> begin(const kubernetes::Hook& hook, const ProbeTarget& target,
+                                 PodClock::time_point now);
+  [[nodiscard]] int fd() const { return process_ ? process_->pidfd.get() : -1; }
+  /// When it ends by itself, a sleep.
+  [[nodiscard]] std::optional<PodClock::time_point> until() const { return until_; }
+  /// Whether it was a success; nullopt: it goes on.
+  std::optional<bool> step(PodClock::time_point now);
+  void cancel();
+
+ private:
+  std::optional<ProbeProcess> process_;
+  std::optional<PodClock::time_point> until_;
+};
+
 class PodContainer {
  public:
   struct Parts {
@@ -79,6 +96,7 @@ class PodContainer {
     const StateRoot& root;
     int signal_fd = -1;
     int network = -1;
+    std::string address = "127.0.0.1";  ///< of the pod, to which probes go
     PodLog log;
     PodOutput output;
     std::chrono::milliseconds backoff{10000};
@@ -92,8 +110,10 @@ class PodContainer {
   [[nodiscard]] const Parts& parts() const { return parts_; }
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] int restarts() const { return restarts_; }
-  /// Running, and its startup probe has passed.
+  /// Running, its postStart hook has ended and its startup probe has passed.
   [[nodiscard]] bool started() const;
+  /// Running, and its postStart hook has not ended: the kubelet starts no other one meanwhile.
+  [[nodiscard]] bool starting() const { return state_ == State::running && post_start_; }
   [[nodiscard]] bool ready() const { return started() && (!readiness_ || readiness_->passing()); }
   [[nodiscard]] bool succeeded() const { return last_ && last_->status() == 0; }
   /// Of the last run; absent: never ran.
@@ -104,7 +124,7 @@ class PodContainer {
   /// Starts it. Errors: it does not start; nothing is left.
   [[nodiscard]] Status start();
   void signal(int number);
-  /// SIGTERM now, SIGKILL for all of it `grace` later.
+  /// preStop, SIGTERM, and SIGKILL for all of it `grace` later.
   void terminate(std::chrono::milliseconds grace, const char* why);
   /// Before a start: other limits.
   void replace(Parts parts) { parts_ = std::move(parts); }
@@ -122,7 +142,11 @@ class PodContainer {
  private:
   Status launch_with_pipes(const LaunchPlan& plan);
   void collect();
+  void begin_probes();
   void step_probes(PodClock::time_point now);
+  void step_hooks(PodClock::time_point now);
+  void end_pre_stop(PodClock::time_point now);
+  [[nodiscard]] ProbeTarget target() const;
   void pump();
 
   Parts parts_;
@@ -136,6 +160,7 @@ class PodContainer {
   PodClock::time_point began_;
   std::optional<PodClock::time_point> kill_at_, restart_at_;
   std::optional<ProbeState> startup_, liveness_, readiness_;
+  std::optional<HookState> post_start_, pre_stop_;
   int restarts_ = 0, failures_in_a_row_ = 0;
 };
 

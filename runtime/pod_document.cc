@@ -88,6 +88,10 @@ class Writer {
   }
 
  private:
+  /// What the kubelet writes is nobody else's to write.
+  [[nodiscard]] static bool is_data(const Volume& volume) {
+    return volume.kind == Volume::Kind::config_map || volume.kind == Volume::Kind::secret;
+  }
   [[nodiscard]] bool privileged() const { return how_.security.privileged.value_or(false); }
 
   Status process() {
@@ -95,7 +99,8 @@ class Writer {
     process["terminal"] = false;
     std::map<std::string, std::string> variables = {{"PATH", default_path},
                                                     {"HOSTNAME", places_.hostname}};
-    for (const auto& [name, value] : how_.env) variables[name] = expand_variables(value, variables);
+    for (const EnvRun& one : how_.env)
+      variables[one.name] = one.pod_ip ? places_.address : expand_variables(one.value, variables);
     process["env"] = json::array();
     for (const auto& [name, value] : variables) process["env"].push_back(name + "=" + value);
     if (container_.command.empty())
@@ -154,13 +159,19 @@ class Writer {
         if (mount["destination"] == "/sys" || mount["destination"] == "/sys/fs/cgroup")
           options.erase(std::remove(options.begin(), options.end(), "ro"), options.end());
       }
-    if (!places_.directory.empty()) bind(places_.directory + "/hosts", "/etc/hosts", false);
+    if (!places_.network_files.empty())
+      for (const char* name : {"hosts", "hostname", "resolv.conf"})
+        bind(fmt::format("{}/{}", places_.network_files, name), fmt::format("/etc/{}", name), true);
+    else if (!places_.directory.empty())
+      bind(places_.directory + "/hosts", "/etc/hosts", false);
     for (const VolumeMount& mount : how_.mounts)
       for (const Volume& volume : run_.volumes) {
         if (volume.name != mount.volume) continue;
-        const bool host = volume.kind == Volume::Kind::host_path;
-        bind(host ? volume.path : places_.directory + "/volumes/" + volume.name, mount.path,
-             mount.read_only || volume.kind == Volume::Kind::config_map);
+        std::string source = volume.kind == Volume::Kind::host_path
+                                 ? volume.path
+                                 : places_.directory + "/volumes/" + volume.name;
+        if (!mount.sub_path.empty()) source += "/" + mount.sub_path;
+        bind(source, mount.path, mount.read_only || is_data(volume));
       }
   }
 

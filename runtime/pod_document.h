@@ -21,6 +21,10 @@ struct PodPlaces {
   std::string directory;  ///< of the pod: volumes/NAME, shm, hosts
   /// What a container joins: "/proc/PID/fd/7"; empty: it stays in the host's.
   std::string network, ipc, uts;
+  std::string address = "127.0.0.1";  ///< status.podIP
+  /// Of hosts, hostname and resolv.conf, when the pod is on a network; empty: `directory` has
+  /// hosts.
+  std::string network_files;
   /// Directory for an image's or a container's name; absent: the host's root below an overlay.
   std::map<std::string, std::string> images;
 };

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,13 +22,13 @@ using kubernetes::Probe;
 
 /// Connects and, for HTTP, wants a status of 200 to 399, as the kubelet does. No timeout here:
 /// whoever started this process kills it.
-bool connects(const Probe& probe, const std::string& request) {
+bool connects(const Probe& probe, const std::string& host, const std::string& request) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(probe.port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+  if (fd < 0 || ::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1 ||
+      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return false;
   if (probe.kind == Probe::Kind::tcp) return true;
   if (::send(fd, request.data(), request.size(), MSG_NOSIGNAL) !=
@@ -40,26 +41,33 @@ bool connects(const Probe& probe, const std::string& request) {
     if (n <= 0) return false;
     used += static_cast<std::size_t>(n);
   }
+  // A server whose answer is not read to its end is told of a reset connection. 10 KiB as the
+  // kubelet; who keeps the connection open is not waited for.
+  const timeval patience{.tv_sec = 0, .tv_usec = 200'000};
+  (void)::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  char rest[1024];
+  for (int reads = 0; reads < 10 && ::recv(fd, rest, sizeof rest, 0) > 0;) ++reads;
   // "HTTP/1.1 200 OK"
   const std::string_view text(answer, used);
   return text.starts_with("HTTP/") && text.size() >= 12 && (text[9] == '2' || text[9] == '3');
 }
 
-std::string http_request(const Probe& probe) {
+std::string http_request(const Probe& probe, const std::string& address) {
   std::string text = fmt::format("GET {} HTTP/1.1\r\n", probe.path);
   bool host = false;
   for (const auto& [name, value] : probe.headers) {
     text += fmt::format("{}: {}\r\n", name, value);
     host = host || ::strcasecmp(name.c_str(), "Host") == 0;
   }
-  if (!host) text += fmt::format("Host: 127.0.0.1:{}\r\n", probe.port);
+  if (!host) text += fmt::format("Host: {}:{}\r\n", address, probe.port);
   return text + "User-Agent: minirun-probe/1\r\nAccept: */*\r\nConnection: close\r\n\r\n";
 }
 
 }  // namespace
 
 Result<ProbeProcess> start_probe(const Probe& probe, const ProbeTarget& target) {
-  const std::string request = probe.kind == Probe::Kind::http ? http_request(probe) : "";
+  const std::string request =
+      probe.kind == Probe::Kind::http ? http_request(probe, target.address) : "";
   std::vector<std::string> words = {"minirun",           "--root", target.state_root, "exec",
                                     target.container_id, "--"};
   words.insert(words.end(), probe.command.begin(), probe.command.end());
@@ -80,7 +88,7 @@ Result<ProbeProcess> start_probe(const Probe& probe, const ProbeTarget& target) 
       ::_exit(126);
     }
     const bool inside = target.network < 0 || ::setns(target.network, CLONE_NEWNET) == 0;
-    ::_exit(inside && connects(probe, request) ? 0 : 1);
+    ::_exit(inside && connects(probe, target.address, request) ? 0 : 1);
   }
   ProbeProcess process{.pid = pid,
                        .pidfd = PidFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};

@@ -18,6 +18,7 @@ struct ProbeTarget {
   std::string container_id;
   std::string state_root;  ///< of `minirun --root`
   int network = -1;        ///< namespace; -1: the host's
+  std::string address;     ///< IPv4
 };
 
 struct ProbeProcess {

@@ -89,6 +89,7 @@ class Supervised {
     if (pod.run.deadline_seconds)
       deadline_ = began_ + std::chrono::seconds(*pod.run.deadline_seconds);
     shared_.network = sandbox_.network();
+    if (!sandbox_.places().address.empty()) shared_.address = sandbox_.places().address;
     shared_.grace = std::chrono::seconds(pod.run.grace_seconds);
   }
 
@@ -261,6 +262,7 @@ class Supervised {
         return;
       case Phase::containers:
         restart_due(now);
+        start_containers();
         if (phase_ == Phase::containers && std::ranges::all_of(regular_, [](const auto& c) {
               return c->state() == State::finished;
             }))
@@ -292,8 +294,15 @@ class Supervised {
       return;  // its turn is not over
     }
     phase_ = Phase::containers;
-    for (const auto& container : regular_)
-      if (phase_ == Phase::containers) start(*container);
+  }
+
+  /// In the manifest's order; a postStart hook holds up those behind it.
+  void start_containers() {
+    for (const auto& container : regular_) {
+      if (phase_ != Phase::containers || container->starting()) return;
+      if (container->state() == State::waiting) start(*container);
+      if (container->starting()) return;
+    }
   }
 
   /// Everything but the sidecars; then those, last first (KEP-753).
@@ -454,13 +463,15 @@ Result<std::vector<PodResult>> run_pods(const std::vector<PlannedPod>& pods,
                                     .backoff = options.backoff};
   Supervisor supervisor(options, signals.get());
   const std::size_t width = label_width(pods);
+  (void)TRY(sweep_pod_networks(root));
   for (const PlannedPod& pod : pods) {
     // Once without doing anything: what cannot be is said before something is there.
     (void)TRY(plan_pod_run(pod, options, facts));
   }
   for (const PlannedPod& pod : pods) {
     PodSandbox sandbox =
-        TRY(PodSandbox::create(pod.plan, pod.run, places_of(pod, options), pod.document, facts));
+        TRY(PodSandbox::create(pod.plan, pod.run, places_of(pod, options), pod.document, facts,
+                               root, pod.network ? &*pod.network : nullptr));
     supervisor.pods.push_back(
         std::make_unique<Supervised>(pod, std::move(sandbox), shared, options));
     TRY(supervisor.pods.back()->prepare(width, pods.size() > 1));

@@ -32,6 +32,8 @@ struct PlannedPod {
   kubernetes::PodManifest written;
   std::string document;  ///< the file, for `resize`
   kubernetes::NodeFacts node;
+  std::optional<NetworkLaunch> network = std::nullopt;  ///< absent: loopback, or the host's
+  std::vector<std::string> network_commands = {};       ///< the same for --dry-run
 };
 
 struct PodResult {

@@ -119,7 +119,8 @@ CgroupPlan plan_pod_cgroup(const PodPlan& plan, const std::string& path, const H
 }
 
 Result<PodSandbox> PodSandbox::create(const PodPlan& plan, const PodRun& run, PodPlaces places,
-                                      const std::string& document, const HostFacts& facts) {
+                                      const std::string& document, const HostFacts& facts,
+                                      const StateRoot& root, const NetworkLaunch* network) {
   PodSandbox sandbox;
   sandbox.places_ = std::move(places);
   sandbox.facts_ = &facts;
@@ -127,6 +128,10 @@ Result<PodSandbox> PodSandbox::create(const PodPlan& plan, const PodRun& run, Po
   TRY(sandbox.make_directory(plan, run, document, facts));
   sandbox.cgroup_ =
       TRY(Cgroup::create(plan_pod_cgroup(plan, sandbox.places_.cgroup, facts), facts.cgroup));
+  if (network != nullptr) {
+    sandbox.connected_.emplace(TRY(PodNetwork::prepare(*network, root)));
+    sandbox.places_.network_files = sandbox.connected_->files();
+  }
   TRY(sandbox.make_namespaces(run.host_network));
   return sandbox;
 }
@@ -138,8 +143,10 @@ PodSandbox::~PodSandbox() {
 Status PodSandbox::end() {
   Status result;
   if (!parent_) return result;  // ended, moved from, or nothing was made
+  if (connected_) result = connected_->end();
+  connected_.reset();
   if (cgroup_) {
-    result = cgroup_->remove();
+    if (const Status removed = cgroup_->remove(); !removed && result) result = removed;
     prune_above(places_.cgroup, *facts_);
   }
   cgroup_.reset();
@@ -261,9 +268,11 @@ Status PodSandbox::make_volumes(const PodPlan& plan, const PodRun& run) {
     }
     const std::string path = places_.directory + "/volumes/" + volume.name;
     if (::mkdir(path.c_str(), 0777) != 0) return os_error(path);
-    if (volume.kind == Volume::Kind::memory) {
+    // Secrets are never on a disk, as the kubelet has it.
+    if (volume.kind == Volume::Kind::memory || volume.kind == Volume::Kind::secret) {
       std::string options = "mode=0777";
-      if (const std::int64_t bytes = volume_bytes(volume, plan); bytes > 0)
+      if (const std::int64_t bytes = volume_bytes(volume, plan);
+          bytes > 0 && volume.kind == Volume::Kind::memory)
         options += fmt::format(",size={}", bytes);
       if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
         return os_error(path, "cannot mount a tmpfs of " + options);
@@ -273,7 +282,9 @@ Status PodSandbox::make_volumes(const PodPlan& plan, const PodRun& run) {
       TRY(write_text(path + "/" + name, content, volume.mode));
     const auto group = run.security.fs_group;
     if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) return os_error(path);
-    const mode_t mode = volume.kind == Volume::Kind::config_map ? 0755 : group ? 02777 : 0777;
+    const bool data =
+        volume.kind == Volume::Kind::config_map || volume.kind == Volume::Kind::secret;
+    const mode_t mode = data ? 0755 : group ? 02777 : 0777;
     if (::chmod(path.c_str(), mode) != 0) return os_error(path);
   }
   return {};
@@ -323,21 +334,30 @@ Status PodSandbox::make_namespaces(bool host_network) {
   ready_write.reset();
   int error = 0;
   if (::read(ready_read.get(), &error, sizeof error) != sizeof error) error = ECHILD;
-  const auto open_namespace = [&](const char* name, Fd& target, std::string& path) {
-    target = Fd(::open(fmt::format("/proc/{}/ns/{}", pid, name).c_str(), O_RDONLY | O_CLOEXEC));
-    if (!target && error == 0) error = errno;
-    path = fmt::format("/proc/{}/fd/{}", ::getpid(), target.get());
-  };
-  if (error == 0) {
-    open_namespace("ipc", ipc_, places_.ipc);
-    if (!host_network) {
-      open_namespace("net", network_, places_.network);
-      open_namespace("uts", uts_, places_.uts);
-    }
-  }
+  const Status filled = error == 0 ? fill_namespaces(pid, host_network)
+                                   : Status(os_error(error, "pod", "cannot make its namespaces"));
   go_write.reset();
   (void)TEMP_FAILURE_RETRY(::waitpid(pid, nullptr, 0));
-  return error == 0 ? Status() : os_error(error, "pod", "cannot make its namespaces");
+  return filled;
+}
+
+/// While the holder lives: its namespaces are named by its pid.
+Status PodSandbox::fill_namespaces(pid_t holder, bool host_network) {
+  const auto open_namespace = [&](const char* name, Fd& target, std::string& path) -> Status {
+    const std::string source = fmt::format("/proc/{}/ns/{}", holder, name);
+    target = Fd(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!target) return os_error(source);
+    path = fmt::format("/proc/{}/fd/{}", ::getpid(), target.get());
+    return {};
+  };
+  TRY(open_namespace("ipc", ipc_, places_.ipc));
+  if (host_network) return {};
+  TRY(open_namespace("net", network_, places_.network));
+  TRY(open_namespace("uts", uts_, places_.uts));
+  if (!connected_) return {};
+  TRY(connected_->attach(holder));
+  places_.address = TRY(connected_->address());
+  return {};
 }
 
 }  // namespace minirun

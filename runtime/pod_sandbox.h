@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "cgroups/apply.h"
 #include "runtime/pod_document.h"
+#include "runtime/pod_network.h"
 #include "spec/kubernetes/plan.h"
 #include "spec/kubernetes/pod_run.h"
 
@@ -30,12 +31,14 @@ inline constexpr std::size_t document_bytes_most = std::size_t{16} << 20;
 
 class PodSandbox {
  public:
-  /// `places` needs uid, hostname, cgroup and images; directory and namespaces are filled in.
-  /// `document` is stored for `resize`. Errors name the field; nothing is left then.
+  /// `places` needs uid, hostname, cgroup and images; the rest is filled in. `document` is stored
+  /// for `resize`. `network` may be null: loopback, or the host's. Errors name the field; nothing
+  /// is left then.
   [[nodiscard]] static Result<PodSandbox> create(const kubernetes::PodPlan& plan,
                                                  const kubernetes::PodRun& run, PodPlaces places,
                                                  const std::string& document,
-                                                 const HostFacts& facts);
+                                                 const HostFacts& facts, const StateRoot& root,
+                                                 const NetworkLaunch* network);
   PodSandbox(PodSandbox&&) noexcept = default;
   PodSandbox& operator=(PodSandbox&&) = delete;
   ~PodSandbox();
@@ -52,10 +55,12 @@ class PodSandbox {
                         const std::string& document, const HostFacts& facts);
   Status make_volumes(const kubernetes::PodPlan& plan, const kubernetes::PodRun& run);
   Status make_namespaces(bool host_network);
+  Status fill_namespaces(pid_t holder, bool host_network);
 
   PodPlaces places_;
   const HostFacts* facts_ = nullptr;  ///< those of create(), which outlive it
   std::optional<Cgroup> cgroup_;
+  std::optional<PodNetwork> connected_;
   Fd network_, ipc_, uts_;
   DirFd parent_;  ///< of the directory
   Fd lock_;

@@ -55,7 +55,7 @@ struct PodManifest {
   std::string name;
   std::string namespace_name = "default";
   std::string uid;  ///< part of the cgroup path
-  std::map<std::string, std::string> annotations;
+  std::map<std::string, std::string> labels, annotations;
   std::vector<Container> init_containers;  ///< in the order of the manifest, sidecars among them
   std::vector<Container> containers;       ///< at least one
   std::optional<ResourceRequirements> resources;  ///< pod-level (KEP-2837)

@@ -172,6 +172,10 @@ class PodReader {
     if (!pod_.uid.empty() && !safe_uid(pod_.uid))
       context_.error(*node.find("uid"), base + "/uid",
                      fmt::format("\"{}\" is not made of letters, digits and dashes", pod_.uid));
+    if (const Node* labels = object(node, "labels", base))
+      for (const Node::Field& field : labels->fields)
+        if (auto text = context_.text(field.value, base + "/labels/" + pointer_token(field.name)))
+          pod_.labels[field.name] = *std::move(text);
     if (const Node* annotations_node = object(node, "annotations", base))
       annotations(*annotations_node, base + "/annotations");
   }
@@ -337,13 +341,59 @@ class PodReader {
   std::set<std::string> names_;
 };
 
+/// Controllers whose Pods are made from a template: where it stands below the document.
+struct Workload {
+  std::string_view kind, version;
+  std::vector<std::string_view> path;
+};
+const Workload* find_workload(std::string_view kind) {
+  static const std::vector<Workload> workloads = {
+      {"Deployment", "apps/v1", {"spec", "template"}},
+      {"ReplicaSet", "apps/v1", {"spec", "template"}},
+      {"StatefulSet", "apps/v1", {"spec", "template"}},
+      {"DaemonSet", "apps/v1", {"spec", "template"}},
+      {"ReplicationController", "v1", {"spec", "template"}},
+      {"Job", "batch/v1", {"spec", "template"}},
+      {"CronJob", "batch/v1", {"spec", "jobTemplate", "spec", "template"}},
+      {"PodTemplate", "v1", {"template"}}};
+  const auto it = std::ranges::find(workloads, kind, &Workload::kind);
+  return it == workloads.end() ? nullptr : &*it;
+}
+
+/// RFC 4648, as the API server takes the data of a Secret.
+std::optional<std::string> decode_base64(std::string_view text) {
+  std::string out;
+  unsigned bits = 0, count = 0, padding = 0;
+  std::uint32_t word = 0;
+  for (const char c : text) {
+    if (c == '\n' || c == '\r') continue;
+    constexpr std::string_view digits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const std::size_t digit = digits.find(c);
+    if ((c != '=' && (digit == std::string_view::npos || padding > 0)) || padding > 2)
+      return std::nullopt;
+    ++count;
+    if (c == '=') {
+      ++padding;
+      continue;
+    }
+    word = (word << 6 | static_cast<std::uint32_t>(digit)) & 0xffffff;
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    out += static_cast<char>(word >> bits & 0xff);
+  }
+  if (count % 4 != 0 || (padding > 0 && bits != 2 * padding)) return std::nullopt;
+  return out;
+}
+
 class FileReader {
  public:
   PodFile run(std::string_view text) {
     const Documents documents = read_documents(text);
     file_.findings = documents.findings;
     if (!has_errors(documents.findings)) {
-      for (const Node& document : documents.documents) collect_config_map(document);
+      for (const Node& document : documents.documents) collect_data(document, "");
       for (const Node& document : documents.documents) top(document, "");
       if (file_.pods.empty() && !has_errors(file_.findings))
         file_.findings.push_back({Finding::Level::error, "", "the file has no Pod", 0, 0});
@@ -393,47 +443,116 @@ class FileReader {
         top(items->items[i], fmt::format("/items/{}", i));
       return;
     }
-    if (kind == "ConfigMap" && version == "v1") return;  // collect_config_map() has read it
-    if (kind != "Pod") {
-      const Node* spec = document.find("spec");
-      const bool has_template = spec != nullptr && spec->find("template") != nullptr;
-      context.error(*document.find("kind"), base + "/kind",
-                    fmt::format("\"{}\" is not a Pod{}", kind,
-                                has_template ? "; its Pod stands in spec.template" : ""));
-      return;
+    // collect_data() has read them.
+    if ((kind == "ConfigMap" || kind == "Secret") && version == "v1") return;
+    if (const Workload* workload = find_workload(kind)) {
+      check_version(context, document, base, version, kind, workload->version);
+      template_of(context, document, base, *workload);
+    } else if (kind == "Pod") {
+      check_version(context, document, base, version, kind, "v1");
+      pod(context, document, base, "", {});
+    } else {
+      context.warning(*document.find("kind"), base + "/kind",
+                      kind == "LimitRange"
+                          ? std::string("its defaults and bounds are not applied to the pods here")
+                          : fmt::format("\"{}\" is not a Pod: it has no effect here", kind));
     }
-    if (version != "v1")
-      context.error(*document.find("apiVersion"), base + "/apiVersion",
-                    fmt::format("\"{}\" is not v1, the version of Pod", version));
-    file_.pods.push_back(PodReader(context).read(document, base));
-    file_.runs.push_back(read_pod_run(context, document, base, file_.pods.back(), maps_));
   }
 
-  /// Pods may stand before the ConfigMaps that they name.
-  void collect_config_map(const Node& document) {
+  static void check_version(ReaderContext& context, const Node& document, const std::string& base,
+                            const std::string& version, const std::string& kind,
+                            std::string_view wanted) {
+    if (version != wanted)
+      context.error(*document.find("apiVersion"), base + "/apiVersion",
+                    fmt::format("\"{}\" is not {}, the version of {}", version, wanted, kind));
+  }
+
+  /// `name` is that of its owner; empty: its own.
+  void pod(ReaderContext& context, const Node& node, const std::string& base,
+           const std::string& name, const std::vector<std::string>& claims) {
+    file_.pods.push_back(PodReader(context).read(node, base));
+    if (!name.empty()) file_.pods.back().name = name;
+    file_.runs.push_back(read_pod_run(context, node, base, file_.pods.back(), maps_, claims));
+  }
+
+  /// One Pod stands for all that a controller would make: they are equal but for their names.
+  void template_of(ReaderContext& context, const Node& document, const std::string& base,
+                   const Workload& workload) {
+    const Node* node = &document;
+    std::string at = base;
+    for (const std::string_view word : workload.path) {
+      const Node* next = context.object(*node, word, at);
+      at += fmt::format("/{}", word);
+      if (next == nullptr) {
+        if (!has_errors(context.findings)) context.error(*node, at, "is missing");
+        return;
+      }
+      node = next;
+    }
+    context.warning(*document.find("kind"), base + "/kind",
+                    fmt::format("of a {} one Pod is used, that of {}; nothing else of it has an "
+                                "effect here",
+                                workload.kind, at.substr(base.size())));
+    std::string name;
+    if (const Node* metadata = context.object(document, "metadata", base))
+      name = context.word(*metadata, "name", base + "/metadata");
+    if (!name.empty() && workload.kind == "StatefulSet") name += "-0";
+    std::vector<std::string> claims;
+    const Node* spec = document.find("spec");
+    const Node* list = spec == nullptr ? nullptr : spec->find("volumeClaimTemplates");
+    for (std::size_t i = 0; list != nullptr && i < list->items.size(); ++i)
+      if (const Node* metadata = list->items[i].find("metadata"))
+        if (const Node* claim = metadata->find("name")) claims.push_back(claim->text);
+    pod(context, *node, at, name, claims);
+  }
+
+  /// Pods may stand before the ConfigMaps and Secrets that they name.
+  void collect_data(const Node& document, const std::string& base) {
     const Node* kind = document.find("kind");
-    if (kind != nullptr && kind->text == "List")
+    if (kind == nullptr) return;
+    if (kind->text == "List" && base.empty())
       if (const Node* items = document.find("items"); items != nullptr)
-        for (const Node& item : items->items)
-          if (const Node* inner = item.find("kind"); inner != nullptr && inner->text == "ConfigMap")
-            collect_config_map(item);
-    if (kind == nullptr || kind->text != "ConfigMap") return;
+        for (std::size_t i = 0; i < items->items.size(); ++i)
+          collect_data(items->items[i], fmt::format("/items/{}", i));
+    const bool secret = kind->text == "Secret";
+    if (!secret && kind->text != "ConfigMap") return;
     ReaderContext context;
-    const Node* metadata = document.find("metadata");
-    const Node* name = metadata == nullptr ? nullptr : metadata->find("name");
-    const Node* data = document.find("data");
-    if (name == nullptr) context.error(document, "/metadata/name", "is missing");
-    if (const Node* binary = document.find("binaryData"))
-      context.error(*binary, "/binaryData", "is not supported, only data");
-    if (name != nullptr && data != nullptr && context.expect(*data, Node::Kind::mapping, "/data"))
-      for (const Node::Field& field : data->fields)
-        if (auto text = context.text(field.value, "/data/" + pointer_token(field.name)))
-          maps_[name->text][field.name] = *text;
+    const Node* metadata = context.object(document, "metadata", base);
+    const std::string name =
+        metadata == nullptr ? "" : context.word(*metadata, "name", base + "/metadata");
+    if (name.empty()) {
+      context.error(document, base + "/metadata/name", "is missing");
+    } else {
+      DataMaps::Data& map =
+          maps_.make(secret ? DataMaps::Kind::secret : DataMaps::Kind::config_map, name);
+      // The later one wins where a key stands in both, as in the API.
+      data(context, document, secret ? "data" : "binaryData", base, true, map);
+      data(context, document, secret ? "stringData" : "data", base, false, map);
+    }
     keep(context);
   }
 
+  static void data(ReaderContext& context, const Node& document, const char* name,
+                   const std::string& base, bool encoded, DataMaps::Data& out) {
+    const Node* node = context.object(document, name, base);
+    for (std::size_t i = 0; node != nullptr && i < node->fields.size(); ++i) {
+      const Node::Field& field = node->fields[i];
+      const std::string where = fmt::format("{}/{}/{}", base, name, pointer_token(field.name));
+      if (field.value.kind == Node::Kind::null) {
+        out[field.name].clear();
+        continue;
+      }
+      auto text = context.text(field.value, where);
+      if (text && encoded) {
+        text = decode_base64(*text);
+        if (!text) context.error(field.value, where, "is not base64");
+      }
+      if (text) out[field.name] = *std::move(text);
+    }
+  }
+
   PodFile file_;
-  ConfigMaps maps_;
+  DataMaps maps_;
 };
 
 }  // namespace

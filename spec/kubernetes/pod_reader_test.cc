@@ -238,9 +238,11 @@ TEST(PodReader, SeveralDocumentsAndLists) {
       "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
       "spec: {containers: [{name: a}]}\n";
   EXPECT_EQ(read_pods("---\n" + pod + "---\n---\n" + pod).pods.size(), 2U);
-  EXPECT_EQ(texts(read_pods(pod + "---\napiVersion: apps/v1\nkind: Deployment\n"
-                                  "spec: {template: {}}\n")),
-            "7:7 error /kind: \"Deployment\" is not a Pod; its Pod stands in spec.template\n");
+  EXPECT_EQ(
+      texts(read_pods(pod + "---\napiVersion: apps/v1\nkind: Deployment\n"
+                            "spec: {template: {}}\n")),
+      "7:7 warning /kind: of a Deployment one Pod is used, that of /spec/template; nothing else "
+      "of it has an effect here\n8:18 error /spec/template/spec: is missing\n");
   const PodFile list = read_pods(
       "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  spec: {containers: "
       "[]}\n");
@@ -269,6 +271,142 @@ spec:
   ASSERT_EQ(file.pods.at(0).containers.size(), 3U);
   for (const Container& container : file.pods[0].containers)
     EXPECT_EQ(container.resources.limits.at("cpu").canonical(), "100m") << container.name;
+}
+
+// ---------------------------------------------------------------- what a run needs
+
+/// A pod with one container "a" and the given lines at the level of its fields.
+PodFile with_container(const std::string& lines, const std::string& more = "") {
+  return read_pods("apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {x: y}}\nspec:\n" +
+                   more + "  containers:\n  - name: a\n" + lines);
+}
+
+TEST(PodReader, BooleansInEverySpelling) {
+  for (const char* word : {"true", "True", "TRUE", "yes", "Yes", "on", "On", "ON"}) {
+    const PodFile file = with_container(
+        fmt::format("    securityContext: {{runAsNonRoot: {0}, readOnlyRootFilesystem: {0}}}\n",
+                    word),
+        fmt::format("  hostNetwork: {}\n", word));
+    ASSERT_EQ(texts(file), "") << word;
+    EXPECT_TRUE(file.runs[0].host_network) << word;
+    const SecurityContext& security = file.runs[0].containers[0].security;
+    EXPECT_TRUE(security.run_as_non_root.value_or(false)) << word;
+    EXPECT_TRUE(security.read_only_root.value_or(false)) << word;
+  }
+  for (const char* word : {"false", "False", "no", "off", "OFF"}) {
+    const PodFile file =
+        with_container("", fmt::format("  hostNetwork: {}\n  hostUsers: {}\n", word, word));
+    EXPECT_FALSE(file.runs[0].host_network) << word;
+    EXPECT_EQ(file.runs[0].unsupported.size(), 1U) << word;  // hostUsers: false
+  }
+}
+
+TEST(PodReader, ResourceFieldsAreRoundedUp) {
+  const PodFile file = with_container(
+      "    resources: {limits: {cpu: 1500m, memory: 65Mi}, requests: {cpu: 10m}}\n"
+      "    env:\n"
+      "    - {name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}\n"
+      "    - {name: B, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}\n"
+      "    - {name: C, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 64Mi}}}\n"
+      "    - {name: D, valueFrom: {resourceFieldRef: {resource: requests.cpu, divisor: \"0\"}}}\n"
+      "    - {name: E, valueFrom: {resourceFieldRef: {resource: requests.hugepages-2Mi}}}\n"
+      "    - {name: F, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['x']\"}}}\n"
+      "    - {name: G, valueFrom: {fieldRef: {fieldPath: status.podIP}}}\n");
+  ASSERT_EQ(texts(file), "");
+  EXPECT_EQ(file.runs[0].containers[0].env, (std::vector<EnvRun>{{"A", "2"},
+                                                                 {"B", "1500"},
+                                                                 {"C", "2"},
+                                                                 {"D", "1"},
+                                                                 {"E", "0"},
+                                                                 {"F", "y"},
+                                                                 {"G", "", true}}));
+  EXPECT_EQ(texts(with_container("    env:\n    - {name: A, valueFrom: {resourceFieldRef: "
+                                 "{containerName: z, resource: limits.cpu}}}\n")),
+            "8:44 error /spec/containers/0/env/0/valueFrom/resourceFieldRef: no container is named "
+            "\"z\"\n");
+}
+
+TEST(PodReader, SecretsAndFilesOfVolumes) {
+  const PodFile file = read_pods(R"(apiVersion: v1
+kind: Pod
+spec:
+  containers:
+  - name: a
+    envFrom: [{secretRef: {name: s}, prefix: S_}]
+    volumeMounts: [{name: v, mountPath: /x, subPath: k}]
+  volumes: [{name: v, secret: {secretName: s, defaultMode: 0400}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+data: {k: aGk=, twice: eA==}
+stringData: {twice: z}
+)");
+  EXPECT_EQ(texts(file),
+            "8:60 warning /spec/volumes/0/secret/defaultMode: \"0400\" is octal in YAML "
+            "1.1, that is 256; write it in decimal or in quotes\n");
+  ASSERT_EQ(file.runs.size(), 1U);
+  EXPECT_EQ(file.runs[0].unsupported.size(), 0U);
+  EXPECT_EQ(file.runs[0].containers[0].env, (std::vector<EnvRun>{{"S_k", "hi"}, {"S_twice", "z"}}));
+  const Volume& volume = file.runs[0].volumes.at(0);
+  EXPECT_EQ(volume.kind, Volume::Kind::secret);
+  EXPECT_EQ(volume.mode, 0400U);
+  EXPECT_EQ(volume.files.at("k"), "hi");
+  for (const char* bad : {"a", "a=b=", "aGk", "aGl=x", "====", "aGl!"}) {
+    const PodFile wrong = read_pods(fmt::format(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{k: \"{}\"}}\n", bad));
+    EXPECT_NE(texts(wrong).find("/data/k: is not base64"), std::string::npos) << bad;
+  }
+}
+
+TEST(PodReader, SubPathNeedsAVolumeThatNobodyWrites) {
+  const PodFile file =
+      with_container("    volumeMounts: [{name: d, mountPath: /x, subPath: ../y}]\n",
+                     "  volumes: [{name: d, emptyDir: {}}]\n");
+  ASSERT_EQ(file.runs[0].unsupported.size(), 1U);
+  EXPECT_EQ(file.runs[0].unsupported[0].pointer, "/spec/containers/0/volumeMounts/0/subPath");
+}
+
+TEST(PodReader, PortsHooksAndHosts) {
+  const PodFile file = with_container(
+      "    ports: [{containerPort: 80, hostPort: 8080}, {containerPort: 53, hostPort: 53, "
+      "protocol: UDP,"
+      " hostIP: 127.0.0.1}, {containerPort: 9}]\n"
+      "    lifecycle: {postStart: {sleep: {seconds: 2}}, preStop: {httpGet: {port: 80, path: "
+      "/x}}}\n",
+      "  hostAliases: [{ip: 10.0.0.1, hostnames: [db]}]\n");
+  ASSERT_EQ(texts(file), "");
+  const ContainerRun& run = file.runs[0].containers[0];
+  ASSERT_EQ(run.host_ports.size(), 2U);
+  EXPECT_EQ(run.host_ports[0].host, 8080);
+  EXPECT_EQ(run.host_ports[1].host_ip, "127.0.0.1");
+  EXPECT_TRUE(run.host_ports[1].udp);
+  EXPECT_EQ(run.post_start->sleep_seconds, 2);
+  EXPECT_EQ(run.pre_stop->action->path, "/x");
+  EXPECT_EQ(texts(with_container("    ports: [{containerPort: 0}]\n    lifecycle: {preStop: {}}\n",
+                                 "  hostAliases: [{ip: x, hostnames: [\"a b\"]}]\n")),
+            "5:18 error /spec/hostAliases/0/ip: \"x\" is not an IP address\n"
+            "5:37 error /spec/hostAliases/0/hostnames: \"a b\" is not the name of a host\n"
+            "8:29 error /spec/containers/0/ports/0/containerPort: 0 is not within 1 to 65535\n"
+            "9:26 error /spec/containers/0/lifecycle/preStop: has to have one of exec, httpGet and "
+            "sleep\n");
+}
+
+TEST(PodReader, ControllersHaveATemplate) {
+  for (const auto& [kind, version, before] :
+       {std::tuple{"Deployment", "apps/v1", "spec: {template: "},
+        std::tuple{"DaemonSet", "apps/v1", "spec: {template: "},
+        std::tuple{"Job", "batch/v1", "spec: {template: "},
+        std::tuple{"ReplicationController", "v1", "spec: {template: "}}) {
+    const PodFile file =
+        read_pods(fmt::format("apiVersion: {}\nkind: {}\nmetadata: {{name: w}}\n"
+                              "{}{{spec: {{containers: [{{name: a}}]}}}}}}\n",
+                              version, kind, before));
+    ASSERT_FALSE(has_errors(file.findings)) << texts(file);
+    ASSERT_EQ(file.pods.size(), 1U);
+    EXPECT_EQ(file.pods[0].name, "w");
+    EXPECT_EQ(file.pods[0].containers[0].pointer, "/spec/template/spec/containers/0");
+  }
 }
 
 // ---------------------------------------------------------------- hostile files

@@ -15,19 +15,20 @@
 namespace minirun::kubernetes {
 
 struct Volume {
-  enum class Kind { empty_dir, memory, host_path, config_map };
+  enum class Kind { empty_dir, memory, host_path, config_map, secret };
   Kind kind = Kind::empty_dir;
   std::string name;
   std::optional<Quantity> size_limit;        ///< emptyDir
   std::string path;                          ///< hostPath
   std::string type;                          ///< hostPath: "", DirectoryOrCreate, File ...
-  std::map<std::string, std::string> files;  ///< configMap: path -> content
-  std::uint32_t mode = 0644;                 ///< configMap
+  std::map<std::string, std::string> files;  ///< configMap, secret: path -> content
+  std::uint32_t mode = 0644;                 ///< of the files
   bool operator==(const Volume&) const = default;
 };
 
 struct VolumeMount {
   std::string volume, path;
+  std::string sub_path;  ///< a file of a configMap or a secret
   bool read_only = false;
   bool operator==(const VolumeMount&) const = default;
 };
@@ -54,12 +55,37 @@ struct Probe {
   bool operator==(const Probe&) const = default;
 };
 
+/// A handler of `lifecycle`.
+struct Hook {
+  std::optional<Probe> action;  ///< absent: it sleeps
+  int sleep_seconds = 0;
+  bool operator==(const Hook&) const = default;
+};
+
+struct EnvRun {
+  std::string name;
+  std::string value;    ///< before $(NAME) is replaced
+  bool pod_ip = false;  ///< the pod's address, which is known when it runs
+  bool operator==(const EnvRun&) const = default;
+};
+
+struct HostPort {
+  std::string host_ip;
+  std::uint16_t host = 0, container = 0;
+  bool udp = false;
+  std::string pointer;
+  int line = 0, column = 0;
+  bool operator==(const HostPort&) const = default;
+};
+
 struct ContainerRun {
   std::string name;
-  std::vector<std::pair<std::string, std::string>> env;  ///< before $(NAME) is replaced
+  std::vector<EnvRun> env;
   std::vector<VolumeMount> mounts;
   SecurityContext security;
   std::optional<Probe> liveness, readiness, startup;
+  std::optional<Hook> post_start, pre_stop;
+  std::vector<HostPort> host_ports;
   bool operator==(const ContainerRun&) const = default;
 };
 

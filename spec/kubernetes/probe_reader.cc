@@ -32,6 +32,33 @@ std::optional<Probe> ProbeReader::read(const char* name, const std::string& base
   return probe;
 }
 
+std::optional<Hook> ProbeReader::hook(const Node& lifecycle, const char* name,
+                                      const std::string& base) {
+  const Node* node = context.object(lifecycle, name, base);
+  if (node == nullptr) return std::nullopt;
+  const std::string at = fmt::format("{}/{}", base, name);
+  static constexpr std::array<std::string_view, 4> known = {"exec", "httpGet", "tcpSocket",
+                                                            "sleep"};
+  context.unknown_fields(*node, known, at);
+  Hook hook;
+  if (const Node* sleep = context.object(*node, "sleep", at)) {
+    const auto seconds = context.number(*sleep, "seconds", at + "/sleep", 0, 1 << 20);
+    if (sleep->find("seconds") == nullptr)
+      context.error(*sleep, at + "/sleep/seconds", "is missing");
+    hook.sleep_seconds = static_cast<int>(seconds.value_or(0));
+    return hook;
+  }
+  Probe action;
+  if (node->find("exec") == nullptr && node->find("httpGet") == nullptr &&
+      node->find("tcpSocket") == nullptr) {
+    context.error(*node, at, "has to have one of exec, httpGet and sleep");
+    return std::nullopt;
+  }
+  if (!this->action(*node, at, action)) return std::nullopt;
+  hook.action = std::move(action);
+  return hook;
+}
+
 void ProbeReader::times(const Node& node, const std::string& at, bool readiness, Probe& probe) {
   struct Row {
     const char* name;

@@ -17,6 +17,9 @@ struct ProbeReader {
 
   /// nullopt: there is none, or it cannot be read.
   [[nodiscard]] std::optional<Probe> read(const char* name, const std::string& base);
+  /// A handler of `lifecycle`.
+  [[nodiscard]] std::optional<Hook> hook(const Node& lifecycle, const char* name,
+                                         const std::string& base);
 
  private:
   void times(const Node& node, const std::string& at, bool readiness, Probe& probe);

@@ -109,6 +109,56 @@ std::optional<std::string> ReaderContext::text(const Node& node, const std::stri
   return std::nullopt;
 }
 
+const Node* ReaderContext::field(const Node& parent, std::string_view name, const std::string& base,
+                                 Node::Kind kind) {
+  const Node* node = parent.find(name);
+  if (node == nullptr || node->kind == Node::Kind::null) return nullptr;
+  return expect(*node, kind, base + "/" + std::string(name)) ? node : nullptr;
+}
+
+const Node* ReaderContext::object(const Node& parent, std::string_view name,
+                                  const std::string& base) {
+  return field(parent, name, base, Node::Kind::mapping);
+}
+
+const Node* ReaderContext::list(const Node& parent, std::string_view name,
+                                const std::string& base) {
+  return field(parent, name, base, Node::Kind::sequence);
+}
+
+std::string ReaderContext::word(const Node& parent, std::string_view name,
+                                const std::string& base) {
+  const Node* node = parent.find(name);
+  if (node == nullptr || node->kind == Node::Kind::null) return "";
+  return text(*node, base + "/" + std::string(name)).value_or("");
+}
+
+std::optional<bool> ReaderContext::boolean(const Node& parent, std::string_view name,
+                                           const std::string& base) {
+  const Node* node = field(parent, name, base, Node::Kind::boolean);
+  if (node == nullptr) return std::nullopt;
+  return truth(*node);
+}
+
+bool ReaderContext::truth(const Node& node) {
+  const std::string_view text = node.text;
+  return node.kind == Node::Kind::boolean &&
+         (text == "on" || text == "On" || text == "ON" || text.starts_with('t') ||
+          text.starts_with('T') || text.starts_with('y') || text.starts_with('Y'));
+}
+
+std::optional<std::int64_t> ReaderContext::number(const Node& parent, std::string_view name,
+                                                  const std::string& base, std::int64_t low,
+                                                  std::int64_t high) {
+  const Node* node = parent.find(name);
+  if (node == nullptr || node->kind == Node::Kind::null) return std::nullopt;
+  const std::string where = base + "/" + std::string(name);
+  const auto value = integer(*node, where);
+  if (!value || (*value >= low && *value <= high)) return value;
+  error(*node, where, fmt::format("{} is not within {} to {}", *value, low, high));
+  return std::nullopt;
+}
+
 std::optional<std::int64_t> ReaderContext::integer(const Node& node, const std::string& pointer) {
   if (!expect(node, Node::Kind::number, pointer)) return std::nullopt;
   const auto text = number_text(node, pointer);

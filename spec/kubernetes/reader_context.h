@@ -30,6 +30,16 @@ class ReaderContext {
   std::optional<std::int64_t> integer(const Node& node, const std::string& pointer);
   /// A quantity, from a string or a number; names the number forms of YAML 1.1 that surprise.
   std::optional<Quantity> quantity(const Node& node, const std::string& pointer);
+  /// A field that may be absent or null: nullptr then, and after an error about its kind.
+  const Node* object(const Node& parent, std::string_view name, const std::string& base);
+  const Node* list(const Node& parent, std::string_view name, const std::string& base);
+  /// Empty when it is absent or wrong.
+  std::string word(const Node& parent, std::string_view name, const std::string& base);
+  /// Of a boolean node: "True" and "on" are true as "true" is.
+  static bool truth(const Node& node);
+  std::optional<bool> boolean(const Node& parent, std::string_view name, const std::string& base);
+  std::optional<std::int64_t> number(const Node& parent, std::string_view name,
+                                     const std::string& base, std::int64_t low, std::int64_t high);
   /// Warns about fields that are not among `known`, with the closest known name.
   void unknown_fields(const Node& mapping, std::span<const std::string_view> known,
                       const std::string& pointer);
@@ -37,6 +47,8 @@ class ReaderContext {
   Findings findings;
 
  private:
+  const Node* field(const Node& parent, std::string_view name, const std::string& base,
+                    Node::Kind kind);
   std::optional<std::string> number_text(const Node& node, const std::string& pointer);
 };
 

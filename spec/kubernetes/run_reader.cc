@@ -9,7 +9,10 @@
 #include <set>
 
 #include "base/capabilities.h"
+#include "spec/address.h"
+#include "spec/kubernetes/env_reader.h"
 #include "spec/kubernetes/probe_reader.h"
+#include "spec/network_text.h"
 
 namespace minirun::kubernetes {
 namespace {
@@ -31,21 +34,22 @@ constexpr std::array refused = {"hostPID", "hostIPC", "shareProcessNamespace",
 
 bool is_set(const Node* node) {
   if (node == nullptr || node->kind == Node::Kind::null) return false;
-  if (node->kind == Node::Kind::boolean) return node->text == "true" || node->text == "yes";
+  if (node->kind == Node::Kind::boolean) return ReaderContext::truth(*node);
   return !(node->kind == Node::Kind::sequence && node->items.empty());
 }
 
 class RunReader {
  public:
-  RunReader(ReaderContext& context, const PodManifest& pod, const ConfigMaps& maps)
-      : context_(context), pod_(pod), maps_(maps) {}
+  RunReader(ReaderContext& context, const PodManifest& pod, const DataMaps& maps,
+            const std::vector<std::string>& claims)
+      : context_(context), pod_(pod), maps_(maps), claims_(claims) {}
 
   PodRun read(const Node& document, const std::string& base) {
     const Node* spec = document.find("spec");
     if (spec == nullptr || spec->kind != Node::Kind::mapping) return std::move(run_);
     const std::string at = base + "/spec";
     policies(*spec, at);
-    if (const Node* security = object(*spec, "securityContext", at))
+    if (const Node* security = context_.object(*spec, "securityContext", at))
       run_.security = security_context(*security, at + "/securityContext", true);
     volumes(*spec, at + "/volumes");
     run_.init_containers = containers(*spec, at, "initContainers");
@@ -56,7 +60,8 @@ class RunReader {
     for (const char* name : refused)
       if (const Node* node = spec->find(name); is_set(node))
         unsupported(Level::error, *node, at + "/" + name, "is not supported");
-    if (const Node* users = spec->find("hostUsers"); users != nullptr && users->text == "false")
+    if (const Node* users = spec->find("hostUsers");
+        users != nullptr && users->kind == Node::Kind::boolean && !is_set(users))
       unsupported(Level::error, *users, at + "/hostUsers",
                   "is not supported: pods run without a user namespace");
     return std::move(run_);
@@ -67,44 +72,8 @@ class RunReader {
     run_.unsupported.push_back({level, where, std::move(message), node.at.line, node.at.column});
   }
 
-  const Node* object(const Node& parent, std::string_view name, const std::string& base) {
-    const Node* node = parent.find(name);
-    if (node == nullptr || node->kind == Node::Kind::null) return nullptr;
-    const bool fits = context_.expect(*node, Node::Kind::mapping, base + "/" + std::string(name));
-    return fits ? node : nullptr;
-  }
-  const Node* list(const Node& parent, std::string_view name, const std::string& base) {
-    const Node* node = parent.find(name);
-    if (node == nullptr || node->kind == Node::Kind::null) return nullptr;
-    const bool fits = context_.expect(*node, Node::Kind::sequence, base + "/" + std::string(name));
-    return fits ? node : nullptr;
-  }
-  std::string text(const Node& parent, std::string_view name, const std::string& base) {
-    const Node* node = parent.find(name);
-    if (node == nullptr || node->kind == Node::Kind::null) return "";
-    return context_.text(*node, base + "/" + std::string(name)).value_or("");
-  }
-  std::optional<bool> boolean(const Node& parent, std::string_view name, const std::string& base) {
-    const Node* node = parent.find(name);
-    if (node == nullptr || node->kind == Node::Kind::null) return std::nullopt;
-    if (!context_.expect(*node, Node::Kind::boolean, base + "/" + std::string(name)))
-      return std::nullopt;
-    return is_set(node);
-  }
-  std::optional<std::int64_t> number(const Node& parent, std::string_view name,
-                                     const std::string& base, std::int64_t low, std::int64_t high) {
-    const Node* node = parent.find(name);
-    if (node == nullptr || node->kind == Node::Kind::null) return std::nullopt;
-    const std::string where = base + "/" + std::string(name);
-    const auto value = context_.integer(*node, where);
-    if (!value) return std::nullopt;
-    if (*value >= low && *value <= high) return value;
-    context_.error(*node, where, fmt::format("{} is not within {} to {}", *value, low, high));
-    return std::nullopt;
-  }
-
   void policies(const Node& spec, const std::string& at) {
-    const std::string policy = text(spec, "restartPolicy", at);
+    const std::string policy = context_.word(spec, "restartPolicy", at);
     if (policy == "Never")
       run_.restart = PodRun::Restart::never;
     else if (policy == "OnFailure")
@@ -112,21 +81,30 @@ class RunReader {
     else if (!policy.empty() && policy != "Always")
       context_.error(*spec.find("restartPolicy"), at + "/restartPolicy",
                      fmt::format("\"{}\" is not Always, OnFailure or Never", policy));
-    if (const auto grace = number(spec, "terminationGracePeriodSeconds", at, 0, 1 << 20))
+    if (const auto grace = context_.number(spec, "terminationGracePeriodSeconds", at, 0, 1 << 20))
       run_.grace_seconds = static_cast<int>(*grace);
-    if (const auto limit = number(spec, "activeDeadlineSeconds", at, 1, INT32_MAX))
+    if (const auto limit = context_.number(spec, "activeDeadlineSeconds", at, 1, INT32_MAX))
       run_.deadline_seconds = static_cast<int>(*limit);
-    run_.host_network = boolean(spec, "hostNetwork", at).value_or(false);
-    run_.hostname = text(spec, "hostname", at);
-    const Node* aliases = list(spec, "hostAliases", at);
+    run_.host_network = context_.boolean(spec, "hostNetwork", at).value_or(false);
+    run_.hostname = context_.word(spec, "hostname", at);
+    const Node* aliases = context_.list(spec, "hostAliases", at);
     for (std::size_t i = 0; aliases != nullptr && i < aliases->items.size(); ++i) {
       const std::string where = fmt::format("{}/hostAliases/{}", at, i);
-      if (!context_.expect(aliases->items[i], Node::Kind::mapping, where)) continue;
+      const Node& alias = aliases->items[i];
+      if (!context_.expect(alias, Node::Kind::mapping, where)) continue;
       std::vector<std::string> names;
-      if (const Node* hostnames = list(aliases->items[i], "hostnames", where))
+      if (const Node* hostnames = context_.list(alias, "hostnames", where))
         for (const Node& name : hostnames->items)
-          if (auto word = context_.text(name, where + "/hostnames")) names.push_back(*word);
-      run_.host_aliases.emplace_back(text(aliases->items[i], "ip", where), std::move(names));
+          if (auto word = context_.text(name, where + "/hostnames")) {
+            if (!is_host_name(*word))
+              context_.error(name, where + "/hostnames",
+                             fmt::format("\"{}\" is not the name of a host", *word));
+            names.push_back(*word);
+          }
+      const std::string ip = context_.word(alias, "ip", where);
+      if (!Address::parse(ip))
+        context_.error(alias, where + "/ip", fmt::format("\"{}\" is not an IP address", ip));
+      run_.host_aliases.emplace_back(ip, std::move(names));
     }
   }
 
@@ -144,26 +122,31 @@ class RunReader {
                                                               "seccompProfile"};
     SecurityContext out;
     constexpr std::int64_t highest = UINT32_MAX - 1;
-    if (const auto id = number(node, "runAsUser", at, 0, highest))
+    if (const auto id = context_.number(node, "runAsUser", at, 0, highest))
       out.run_as_user = static_cast<std::uint32_t>(*id);
-    if (const auto id = number(node, "runAsGroup", at, 0, highest))
+    if (const auto id = context_.number(node, "runAsGroup", at, 0, highest))
       out.run_as_group = static_cast<std::uint32_t>(*id);
-    if (const auto id = number(node, "fsGroup", at, 0, highest))
+    if (const auto id = context_.number(node, "fsGroup", at, 0, highest))
       out.fs_group = static_cast<std::uint32_t>(*id);
-    out.run_as_non_root = boolean(node, "runAsNonRoot", at);
-    out.read_only_root = boolean(node, "readOnlyRootFilesystem", at);
-    out.allow_escalation = boolean(node, "allowPrivilegeEscalation", at);
-    out.privileged = boolean(node, "privileged", at);
-    if (const Node* groups = list(node, "supplementalGroups", at))
-      for (const Node& group : groups->items)
-        if (const auto id = context_.integer(group, at + "/supplementalGroups"))
-          out.supplemental_groups.push_back(static_cast<std::uint32_t>(*id));
-    if (const Node* capabilities = object(node, "capabilities", at)) {
+    out.run_as_non_root = context_.boolean(node, "runAsNonRoot", at);
+    out.read_only_root = context_.boolean(node, "readOnlyRootFilesystem", at);
+    out.allow_escalation = context_.boolean(node, "allowPrivilegeEscalation", at);
+    out.privileged = context_.boolean(node, "privileged", at);
+    const Node* groups = context_.list(node, "supplementalGroups", at);
+    for (std::size_t i = 0; groups != nullptr && i < groups->items.size(); ++i) {
+      const std::string where = fmt::format("{}/supplementalGroups/{}", at, i);
+      const auto id = context_.integer(groups->items[i], where);
+      if (id && (*id < 0 || *id > highest))
+        context_.error(groups->items[i], where, fmt::format("{} is no group id", *id));
+      else if (id)
+        out.supplemental_groups.push_back(static_cast<std::uint32_t>(*id));
+    }
+    if (const Node* capabilities = context_.object(node, "capabilities", at)) {
       out.add = capability_names_of(*capabilities, "add", at + "/capabilities");
       out.drop = capability_names_of(*capabilities, "drop", at + "/capabilities");
     }
-    if (const Node* profile = object(node, "seccompProfile", at)) {
-      out.seccomp = text(*profile, "type", at + "/seccompProfile");
+    if (const Node* profile = context_.object(node, "seccompProfile", at)) {
+      out.seccomp = context_.word(*profile, "type", at + "/seccompProfile");
       if (out.seccomp != "RuntimeDefault" && out.seccomp != "Unconfined")
         unsupported(Level::error, *profile, at + "/seccompProfile/type",
                     fmt::format("\"{}\" is not supported, only RuntimeDefault and Unconfined",
@@ -181,7 +164,7 @@ class RunReader {
   std::vector<std::string> capability_names_of(const Node& node, const char* name,
                                                const std::string& at) {
     std::vector<std::string> out;
-    const Node* words = list(node, name, at);
+    const Node* words = context_.list(node, name, at);
     for (std::size_t i = 0; words != nullptr && i < words->items.size(); ++i) {
       const std::string where = fmt::format("{}/{}/{}", at, name, i);
       const auto word = context_.text(words->items[i], where);
@@ -205,7 +188,7 @@ class RunReader {
 
   void volume(const Node& node, const std::string& at) {
     Volume out;
-    out.name = text(node, "name", at);
+    out.name = context_.word(node, "name", at);
     // A directory of this name is made for it.
     if (out.name.empty() || out.name.size() > 63 ||
         out.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string::npos)
@@ -215,7 +198,7 @@ class RunReader {
       context_.error(node, at + "/name", fmt::format("another volume is named \"{}\"", out.name));
     if (const Node* empty = node.find("emptyDir")) {
       if (empty->kind == Node::Kind::mapping) {
-        const std::string medium = text(*empty, "medium", at + "/emptyDir");
+        const std::string medium = context_.word(*empty, "medium", at + "/emptyDir");
         if (medium == "Memory")
           out.kind = Volume::Kind::memory;
         else if (!medium.empty())
@@ -229,51 +212,59 @@ class RunReader {
                         "has no effect without medium Memory: the kubelet measures and evicts");
         }
       }
-    } else if (const Node* host = object(node, "hostPath", at)) {
+    } else if (const Node* host = context_.object(node, "hostPath", at)) {
       out.kind = Volume::Kind::host_path;
-      out.path = text(*host, "path", at + "/hostPath");
-      out.type = text(*host, "type", at + "/hostPath");
+      out.path = context_.word(*host, "path", at + "/hostPath");
+      out.type = context_.word(*host, "type", at + "/hostPath");
       if (!out.path.starts_with('/'))
         context_.error(*host, at + "/hostPath/path",
                        fmt::format("\"{}\" is not an absolute path", out.path));
-    } else if (const Node* map = object(node, "configMap", at)) {
+    } else if (const Node* map = context_.object(node, "configMap", at)) {
       out.kind = Volume::Kind::config_map;
-      config_map(*map, at + "/configMap", out);
+      data_files(*map, DataMaps::Kind::config_map, "name", at + "/configMap", out);
+    } else if (const Node* secret = context_.object(node, "secret", at)) {
+      out.kind = Volume::Kind::secret;
+      data_files(*secret, DataMaps::Kind::secret, "secretName", at + "/secret", out);
+    } else if (out.name.starts_with("kube-api-access-") && node.find("projected") != nullptr) {
+      // What the API server puts into every pod: `kubectl get -o yaml` has it.
+      unsupported(Level::warning, node, at, "is empty here: there is no API server to talk to");
     } else {
       const std::string kind = node.fields.size() > 1 ? node.fields.back().name : "(none)";
       unsupported(Level::error, node, at,
-                  fmt::format("a volume of {} is not supported, only emptyDir, hostPath and "
-                              "configMap",
+                  fmt::format("a volume of {} is not supported, only emptyDir, hostPath, "
+                              "configMap and secret",
                               kind));
     }
     run_.volumes.push_back(std::move(out));
   }
 
-  void config_map(const Node& node, const std::string& at, Volume& out) {
-    const std::string name = text(node, "name", at);
-    if (const auto mode = number(node, "defaultMode", at, 0, 0777))
+  void data_files(const Node& node, DataMaps::Kind kind, const char* name_field,
+                  const std::string& at, Volume& out) {
+    const std::string name = context_.word(node, name_field, at);
+    if (const auto mode = context_.number(node, "defaultMode", at, 0, 0777))
       out.mode = static_cast<std::uint32_t>(*mode);
-    const auto map = maps_.find(name);
-    if (map == maps_.end()) {
-      if (!boolean(node, "optional", at).value_or(false))
-        unsupported(Level::error, node, at + "/name",
-                    fmt::format("the ConfigMap \"{}\" is not in this file", name));
+    const DataMaps::Data* map = maps_.find(kind, name);
+    if (map == nullptr) {
+      if (!context_.boolean(node, "optional", at).value_or(false))
+        unsupported(Level::error, node, fmt::format("{}/{}", at, name_field),
+                    fmt::format("the {} \"{}\" is not in this file", DataMaps::name(kind), name));
       return;
     }
-    const Node* items = list(node, "items", at);
+    const Node* items = context_.list(node, "items", at);
     if (items == nullptr) {
-      for (const auto& [key, content] : map->second) put_file(node, at, key, content, out);
+      for (const auto& [key, content] : *map) put_file(node, at, key, content, out);
       return;
     }
     for (std::size_t i = 0; i < items->items.size(); ++i) {
       const std::string where = fmt::format("{}/items/{}", at, i);
       if (!context_.expect(items->items[i], Node::Kind::mapping, where)) continue;
-      const std::string key = text(items->items[i], "key", where);
-      if (const auto found = map->second.find(key); found == map->second.end())
+      const std::string key = context_.word(items->items[i], "key", where);
+      if (const auto found = map->find(key); found == map->end())
         context_.error(items->items[i], where + "/key",
-                       fmt::format("the ConfigMap \"{}\" has no \"{}\"", name, key));
+                       fmt::format("the {} \"{}\" has no \"{}\"", DataMaps::name(kind), name, key));
       else
-        put_file(items->items[i], where, text(items->items[i], "path", where), found->second, out);
+        put_file(items->items[i], where, context_.word(items->items[i], "path", where),
+                 found->second, out);
     }
   }
 
@@ -302,18 +293,25 @@ class RunReader {
   ContainerRun container(const Node& node, const std::string& at) {
     ContainerRun out;
     if (const Node* name = node.find("name")) out.name = name->text;
-    environment(node, at, out);
-    const Node* mounts = list(node, "volumeMounts", at);
+    out.env = EnvReader(context_, run_.unsupported, pod_, maps_).read(node, at);
+    host_ports(node, at, out);
+    const Node* mounts = context_.list(node, "volumeMounts", at);
     for (std::size_t i = 0; mounts != nullptr && i < mounts->items.size(); ++i)
       if (context_.expect(mounts->items[i], Node::Kind::mapping, at + "/volumeMounts"))
         mount(mounts->items[i], fmt::format("{}/volumeMounts/{}", at, i), out);
-    if (const Node* security = object(node, "securityContext", at))
+    if (const Node* security = context_.object(node, "securityContext", at))
       out.security = security_context(*security, at + "/securityContext", false);
     ProbeReader probes{context_, run_.unsupported, node};
     out.liveness = probes.read("livenessProbe", at);
     out.readiness = probes.read("readinessProbe", at);
     out.startup = probes.read("startupProbe", at);
-    for (const char* name : {"lifecycle", "volumeDevices", "restartPolicyRules"})
+    if (const Node* lifecycle = context_.object(node, "lifecycle", at)) {
+      out.post_start = probes.hook(*lifecycle, "postStart", at + "/lifecycle");
+      out.pre_stop = probes.hook(*lifecycle, "preStop", at + "/lifecycle");
+      if (const Node* signal = lifecycle->find("stopSignal"); is_set(signal))
+        unsupported(Level::error, *signal, at + "/lifecycle/stopSignal", "is not supported");
+    }
+    for (const char* name : {"volumeDevices", "restartPolicyRules"})
       if (const Node* field = node.find(name); is_set(field))
         unsupported(Level::error, *field, at + "/" + name, "is not supported");
     for (const char* name : {"tty", "stdin", "stdinOnce"})
@@ -326,88 +324,74 @@ class RunReader {
     return out;
   }
 
+  /// Only in volumes that no container can write to: in others a link could lead out of them
+  /// (CVE-2017-1002101).
+  void sub_path(const Node& node, const std::string& at, VolumeMount& mount) {
+    mount.sub_path = context_.text(node, at + "/subPath").value_or("");
+    for (const Volume& volume : run_.volumes) {
+      if (volume.name != mount.volume) continue;
+      const bool files =
+          volume.kind == Volume::Kind::config_map || volume.kind == Volume::Kind::secret;
+      if (!files)
+        unsupported(Level::error, node, at + "/subPath",
+                    "is supported for volumes of a ConfigMap or a Secret only");
+      else if (!volume.files.contains(mount.sub_path))
+        context_.error(
+            node, at + "/subPath",
+            fmt::format("the volume \"{}\" has no file \"{}\"", volume.name, mount.sub_path));
+    }
+  }
+
+  void host_ports(const Node& node, const std::string& at, ContainerRun& out) {
+    const Node* ports = context_.list(node, "ports", at);
+    for (std::size_t i = 0; ports != nullptr && i < ports->items.size(); ++i) {
+      const Node& item = ports->items[i];
+      const std::string where = fmt::format("{}/ports/{}", at, i);
+      if (!context_.expect(item, Node::Kind::mapping, where)) continue;
+      const auto inside = context_.number(item, "containerPort", where, 1, 65535);
+      const auto outside = context_.number(item, "hostPort", where, 1, 65535);
+      const std::string protocol = context_.word(item, "protocol", where);
+      if (!protocol.empty() && protocol != "TCP" && protocol != "UDP" && protocol != "SCTP")
+        context_.error(item, where + "/protocol",
+                       fmt::format("\"{}\" is not TCP, UDP or SCTP", protocol));
+      if (!inside || !outside) continue;
+      if (protocol == "SCTP") {
+        unsupported(Level::error, item, where + "/hostPort", "is not supported for SCTP");
+        continue;
+      }
+      out.host_ports.push_back({context_.word(item, "hostIP", where),
+                                static_cast<std::uint16_t>(*outside),
+                                static_cast<std::uint16_t>(*inside), protocol == "UDP",
+                                where + "/hostPort", item.at.line, item.at.column});
+    }
+  }
+
   void mount(const Node& node, const std::string& at, ContainerRun& out) {
     VolumeMount mount;
-    mount.volume = text(node, "name", at);
-    mount.path = text(node, "mountPath", at);
-    mount.read_only = boolean(node, "readOnly", at).value_or(false);
-    if (!volume_names_.contains(mount.volume))
+    mount.volume = context_.word(node, "name", at);
+    mount.path = context_.word(node, "mountPath", at);
+    mount.read_only = context_.boolean(node, "readOnly", at).value_or(false);
+    if (std::ranges::find(claims_, mount.volume) != claims_.end())
+      unsupported(Level::error, node, at + "/name",
+                  fmt::format("the volume \"{}\" is of volumeClaimTemplates, which are not "
+                              "supported",
+                              mount.volume));
+    else if (!volume_names_.contains(mount.volume))
       context_.error(node, at + "/name", fmt::format("no volume is named \"{}\"", mount.volume));
     if (!mount.path.starts_with('/'))
       context_.error(node, at + "/mountPath",
                      fmt::format("\"{}\" is not an absolute path", mount.path));
-    for (const char* name : {"subPath", "subPathExpr", "mountPropagation", "recursiveReadOnly"})
+    if (const Node* path = node.find("subPath"); is_set(path)) sub_path(*path, at, mount);
+    for (const char* name : {"subPathExpr", "mountPropagation", "recursiveReadOnly"})
       if (const Node* field = node.find(name); is_set(field))
         unsupported(Level::error, *field, at + "/" + name, "is not supported");
     out.mounts.push_back(std::move(mount));
   }
 
-  void environment(const Node& node, const std::string& at, ContainerRun& out) {
-    const Node* from = node.find("envFrom");
-    if (from != nullptr && from->kind == Node::Kind::sequence)
-      for (std::size_t i = 0; i < from->items.size(); ++i)
-        env_from(from->items[i], fmt::format("{}/envFrom/{}", at, i), out);
-    const Node* env = node.find("env");
-    if (env == nullptr || env->kind != Node::Kind::sequence) return;
-    for (std::size_t i = 0; i < env->items.size(); ++i) {
-      const Node& item = env->items[i];
-      const std::string where = fmt::format("{}/env/{}", at, i);
-      if (item.kind != Node::Kind::mapping) continue;
-      const Node* name = item.find("name");
-      const Node* value = item.find("value");
-      if (name == nullptr) continue;
-      if (const Node* source = item.find("valueFrom")) {
-        if (auto text = value_from(*source, where + "/valueFrom"))
-          out.env.emplace_back(name->text, *text);
-      } else {
-        out.env.emplace_back(name->text, value == nullptr ? "" : value->text);
-      }
-    }
-  }
-
-  void env_from(const Node& node, const std::string& at, ContainerRun& out) {
-    const Node* reference = node.kind == Node::Kind::mapping ? node.find("configMapRef") : nullptr;
-    const auto map = reference == nullptr || reference->kind != Node::Kind::mapping
-                         ? maps_.end()
-                         : maps_.find(text(*reference, "name", at + "/configMapRef"));
-    if (map == maps_.end()) {
-      unsupported(Level::error, node, at, "names no ConfigMap of this file");
-      return;
-    }
-    for (const auto& [key, content] : map->second)
-      out.env.emplace_back(text(node, "prefix", at) + key, content);
-  }
-
-  std::optional<std::string> value_from(const Node& node, const std::string& at) {
-    if (node.kind != Node::Kind::mapping) return std::nullopt;
-    if (const Node* key = node.find("configMapKeyRef"); key != nullptr) {
-      const auto map = maps_.find(text(*key, "name", at + "/configMapKeyRef"));
-      if (map != maps_.end())
-        if (const auto it = map->second.find(text(*key, "key", at + "/configMapKeyRef"));
-            it != map->second.end())
-          return it->second;
-      unsupported(Level::error, *key, at + "/configMapKeyRef", "is not in this file");
-      return std::nullopt;
-    }
-    if (const Node* field = node.find("fieldRef"); field != nullptr) {
-      const std::string path = text(*field, "fieldPath", at + "/fieldRef");
-      if (path == "metadata.name") return pod_.name;
-      if (path == "metadata.namespace") return pod_.namespace_name;
-      if (path == "metadata.uid" && !pod_.uid.empty()) return pod_.uid;
-      if (path == "status.podIP") return "127.0.0.1";
-      unsupported(Level::error, *field, at + "/fieldRef/fieldPath",
-                  fmt::format("\"{}\" is not supported, only metadata.name, .namespace and .uid "
-                              "and status.podIP",
-                              path));
-      return std::nullopt;
-    }
-    unsupported(Level::error, node, at, "is not supported, only configMapKeyRef and fieldRef");
-    return std::nullopt;
-  }
-
   ReaderContext& context_;
   const PodManifest& pod_;
-  const ConfigMaps& maps_;
+  const DataMaps& maps_;
+  const std::vector<std::string>& claims_;
   PodRun run_;
   std::set<std::string> volume_names_;
 };
@@ -415,8 +399,9 @@ class RunReader {
 }  // namespace
 
 PodRun read_pod_run(ReaderContext& context, const Node& document, const std::string& base,
-                    const PodManifest& pod, const ConfigMaps& maps) {
-  return RunReader(context, pod, maps).read(document, base);
+                    const PodManifest& pod, const DataMaps& maps,
+                    const std::vector<std::string>& claims) {
+  return RunReader(context, pod, maps, claims).read(document, base);
 }
 
 }  // namespace minirun::kubernetes

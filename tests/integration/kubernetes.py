@@ -1,13 +1,19 @@
 """explain, and Pods that run: the files of the kernel are those that explain prints. Limits need the VM."""
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
+import sys
+import termios
 import time
 
 from harness import MINIRUN, REPOSITORY, cgroup_mount, check, equal, needs, read, test, wait_until
+from integration.network import own_network
 
 VECTORS = json.loads(read(REPOSITORY / "tests/data/kubernetes-vectors.json"))
 
@@ -69,7 +75,13 @@ def explain_is_readable(t):
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8))
 BAD = [
-    ("kind", "apiVersion: v1\nkind: Deployment\nspec: {template: {}}\n", [":2:7: /kind:", "spec.template"]),
+    ("kind", "apiVersion: v1\nkind: Service\nspec: {}\n", [":2:7: /kind:", "\"Service\" is not a Pod", "has no Pod"]),
+    ("template", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {}}\n",
+     ["/spec/template/spec: is missing"]),
+    ("version", "apiVersion: v1beta1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {spec: {containers: "
+     "[{name: a}]}}}\n", [":1:13: /apiVersion:", "apps/v1"]),
+    ("secret", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: '!!'}\n---\napiVersion: v1\nkind: Pod\n"
+     "spec:\n  containers:\n  - {name: a}\n", [":4:11: /data/a: is not base64"]),
     ("types", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: a, command: run}\n"
      "  - {name: b, resources: [1]}\n  - name: 5\n",
      [":6:", "/spec/containers/0/command", ":7:", "/spec/containers/1/resources", ":8:", "/spec/containers/2/name"]),
@@ -114,14 +126,147 @@ def bad_manifests(t):
 @test(limit=60)
 def unsupported_is_named(t):
     """What `run` does not do is named with its line; what changes a program's view is an error."""
-    path = t.write("pod.json", pod("p", [container("a", "true", lifecycle={"preStop": {"exec": {"command": ["x"]}}})],
+    path = t.write("pod.json", pod("p", [container("a", "true", lifecycle={"stopSignal": "SIGQUIT"})],
                                    hostPID=True, nodeSelector={"a": "b"},
-                                   volumes=[{"name": "s", "secret": {"secretName": "x"}}]))
+                                   volumes=[{"name": "s", "secret": {"secretName": "x"}},
+                                            {"name": "n", "nfs": {"server": "x", "path": "/"}}]))
     result = t.minirun("run", path)
     equal(result.status, 125, "status")
     for word in ("/spec/hostPID: is not supported", "/spec/nodeSelector: has no effect here",
-                 "/spec/containers/0/lifecycle: is not supported", "a volume of secret is not supported"):
+                 "/spec/containers/0/lifecycle/stopSignal: is not supported", "a volume of nfs is not supported",
+                 "the Secret \"x\" is not in this file"):
         check(word in result.err, f"{word!r} is not in {result.err!r}")
+
+
+CLUSTER = """apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 3
+  volumeClaimTemplates: [{metadata: {name: data}}]
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers:
+      - name: a
+        resources: {limits: {cpu: 200m, memory: 64Mi}}
+        volumeMounts: [{name: data, mountPath: /data}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly}
+spec: {jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: b, image: x}]}}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: live
+  uid: 0f1e2d3c-0000-4000-8000-000000000001
+  creationTimestamp: "2026-01-01T00:00:00Z"
+  resourceVersion: "12"
+  managedFields: [{manager: kubectl, operation: Update, fieldsV1: {"f:metadata": {}}}]
+spec:
+  nodeName: n1
+  serviceAccountName: default
+  tolerations: [{key: a, operator: Exists}]
+  containers:
+  - name: c
+    image: x
+    command: ["true"]
+    terminationMessagePath: /dev/termination-log
+    resources: {}
+    volumeMounts: [{name: kube-api-access-x, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}]
+  volumes:
+  - name: kube-api-access-x
+    projected: {defaultMode: 420, sources: [{serviceAccountToken: {path: token}}]}
+status: {phase: Running, qosClass: BestEffort, conditions: []}
+"""
+
+
+@test(limit=60)
+def what_people_have(t):
+    """Files from a cluster: of controllers the Pod of their template, what is no Pod named, `kubectl get pod -o yaml`."""
+    path = t.write("all.yaml", CLUSTER)
+    result = explain(t, path, "--format", "json").good()
+    pods = {one["name"]: one["qosClass"] for one in json.loads(result.out)}
+    equal(pods, {"db-0": "Guaranteed", "nightly": "BestEffort", "live": "BestEffort"}, "pods")
+    for words in (':2:7: /kind: "Service" is not a Pod', "of a StatefulSet one Pod is used, that of /spec/template",
+                  "of a CronJob one Pod is used, that of /spec/jobTemplate/spec/template"):
+        check(words in result.err, f"{words!r} is not in {result.err!r}")
+    check("/managedFields" not in result.err and "status" not in result.err, result.err)
+    refused = t.minirun("run", path)
+    equal(refused.status, 125, "run of it")
+    check("is of volumeClaimTemplates, which are not supported" in refused.err, refused.err)
+    check("is empty here: there is no API server" in refused.err, refused.err)
+    listed = explain(t, t.write("list.json", {"apiVersion": "v1", "kind": "List", "items": [
+        pod("one", [container("a", "x")]), {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}]}))
+    check("/items/1/kind" in listed.good().err and "pod one" in listed.out, listed.err)
+
+
+def on_terminal(t, columns, rows, *words):
+    """What a program writes to a terminal of that size."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen(t.command(*words), stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    out = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # EIO: nobody has the other end any more
+            break
+        if not part:
+            break
+        out += part
+    os.close(master)
+    equal(process.wait(timeout=20), 0, f"{words[0]} on a terminal")
+    return out.decode()
+
+
+def visible(text):
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).splitlines()
+
+
+@test(limit=60)
+def explain_on_a_terminal(t):
+    """A terminal of 80 columns: colour, no line is longer, and first of all what it comes to."""
+    text = on_terminal(t, 80, 24, "explain", REPOSITORY / "examples/kubernetes/08-sidecar-uncaps.yaml")
+    check("\x1b[36m" in text and "\x1b[1m" in text, "no colour")
+    lines = visible(text)
+    equal([line for line in lines if len(line) > 80], [], "lines of more than 80 columns")
+    glance = next(i for i, line in enumerate(lines) if "at a glance" in line)
+    check(glance < 8, f"the summary begins in line {glance}")
+    rows = "\n".join(lines[glance:glance + 4])
+    check(re.search(r"app +0\.2 +the container", rows) and re.search(r"proxy +no cap", rows), rows)
+    check(re.search(r"! \d+ traps, at the end", "\n".join(lines[glance:glance + 6])), rows)
+
+
+@test(limit=60)
+def stats_on_a_terminal(t):
+    """stats and top at 80 columns and at 160, with more containers than lines: nothing wraps, and the rest is told."""
+    ids = [f"a-rather-long-pod-name-{t.marker}-{n}" for n in range(6)]
+    spec = t.write("spec.json", {"command": ["sleep", "60"]})
+    for name in ids:
+        t.minirun("run", "-d", "--id", name, spec).good()
+    try:
+        for columns in (80, 160):
+            lines = visible(on_terminal(t, columns, 24, "stats", "--interval", "50ms"))
+            equal([line for line in lines if len(line) >= columns], [], f"lines at {columns} columns")
+            equal([len(lines), "IO r/w" in lines[0], "PSI" in lines[0]], [7, columns == 160, columns == 160], lines)
+            check(all(line.split()[0].endswith(f"-{n}") for n, line in enumerate(lines[1:])), lines)
+        text = on_terminal(t, 80, 8, "top", "--interval", "50ms", "--count", "2")
+        last = visible(text.split("\x1b[H")[-1])
+        check("6 running" in last[0] and last[2].startswith("CONTAINER"), last)
+        equal(last[-1], "... and 3 more that use less CPU", "the last line")
+        check(len(last) <= 7, last)
+    finally:
+        for name in ids:
+            t.minirun("delete", "-f", name)
 
 
 # ---------------------------------------------------------------- Pods that run
@@ -237,6 +382,102 @@ def pod_life(t):
     one = json.loads(read(report))["pods"][0]
     equal([(c["name"], c["role"], c["last"]["exitCode"]) for c in one["containers"]],
           [("first", "init", 0), ("side", "sidecar", 0), ("second", "init", 0), ("app", "container", 3)], "report")
+
+
+@test(limit=120, vm=True)
+def pod_environment_and_hooks(t):
+    """Secrets, labels, resourceFieldRef, subPath; postStart holds up the next container, preStop comes before SIGTERM."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"token": "aGVsbG8="},
+              "stringData": {"plain": "text"}}
+    conf = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a.conf": "one\n", "b": "two"}}
+    def ref(kind, **more):
+        return {"valueFrom": {kind: more}}
+    env = [{"name": "TOKEN", **ref("secretKeyRef", name="s", key="token")},
+           {"name": "LABEL", **ref("fieldRef", fieldPath="metadata.labels['app']")},
+           {"name": "CPU", **ref("resourceFieldRef", resource="limits.cpu")},
+           {"name": "MILLI", **ref("resourceFieldRef", resource="limits.cpu", divisor="1m")},
+           {"name": "MIB", **ref("resourceFieldRef", resource="limits.memory", divisor="1Mi")},
+           {"name": "IP", **ref("fieldRef", fieldPath="status.podIP")}]
+    first = {**container("first", "echo $TOKEN $LABEL $CPU $MILLI $MIB $IP; cat /etc/app.conf /s/plain; echo; "
+                         "df -P /s | tail -n 1 | cut -d' ' -f1; touch /s/x 2>/dev/null || echo read-only; "
+                         "trap 'cat /d/log; echo term; exit 0' TERM; echo ready; sleep 600 & wait",
+                         {"cpu": "1500m", "memory": "64Mi"}),
+             "env": env, "lifecycle": {
+                 "postStart": {"exec": {"command": ["sh", "-c", "sleep 1; echo hook >> /d/log"]}},
+                 "preStop": {"exec": {"command": ["sh", "-c", "echo stop >> /d/log"]}}},
+             "volumeMounts": [{"name": "c", "mountPath": "/etc/app.conf", "subPath": "a.conf"},
+                              {"name": "s", "mountPath": "/s"}, {"name": "d", "mountPath": "/d"}]}
+    second = {**container("second", "cat /d/log; echo second"), "volumeMounts": [{"name": "d", "mountPath": "/d"}]}
+    document = pod("env", [first, second], metadata={"labels": {"app": "web"}}, volumes=[
+        {"name": "c", "configMap": {"name": "c"}}, {"name": "s", "secret": {"secretName": "s"}},
+        {"name": "d", "emptyDir": {}}])
+    path = t.write("pod.json", {"apiVersion": "v1", "kind": "List", "items": [secret, conf, document]})
+    process = subprocess.Popen(t.command("run", path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    lines = []
+    while not lines or not lines[-1].endswith("| second\n"):
+        lines.append(process.stdout.readline())
+        check(lines[-1], f"it ended: {lines}")
+    process.terminate()
+    lines += process.communicate(timeout=60)[0].splitlines(keepends=True)
+    said = {name: [line.split(" | ", 1)[1].strip() for line in lines if line.startswith(name)]
+            for name in ("first", "second")}
+    equal(said["first"], ["hello web 2 1500 64 127.0.0.1", "one", "text", "tmpfs", "read-only", "ready",
+                          "hook", "stop", "term"], "first")
+    equal(said["second"], ["hook", "second"], "the second container begins after the postStart hook of the first")
+    equal(process.returncode, 143, "status")
+    failing = pod("fails", [{**container("a", "trap 'echo term; exit 4' TERM; sleep 600 & wait"),
+                             "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "sleep 1; false"]}}}}])
+    result = t.minirun("run", t.write("fails.json", failing), timeout=60).good(4)
+    check("its postStart hook failed" in result.err, result.err)
+
+
+@test(limit=180, vm=True)
+def pod_network(t):
+    """Pods on a bridge: names, podIP, hostPort, bandwidth, probes at the pod's address; a killed run is collected."""
+    own_network()
+    server = ("import http.server as h, os\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n"
+              "  s.send_response(200); s.end_headers(); s.wfile.write(b'from ' + os.environ['IP'].encode())\n"
+              " def log_message(s, *a): pass\n"
+              "print('up', flush=True); h.HTTPServer((os.environ['IP'], 8080), H).serve_forever()")
+    web = pod("web", [{"name": "s", "command": ["python3", "-c", server],
+                       "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                       "ports": [{"containerPort": 8080, "hostPort": 18080}],
+                       "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10}}],
+              metadata={"annotations": {"kubernetes.io/ingress-bandwidth": "10M"}}, terminationGracePeriodSeconds=1)
+    client = pod("client", [container("c", "for i in $(seq 60); do python3 -c 'import urllib.request as u; "
+                                      "print(u.urlopen(\"http://web:8080\").read().decode())' 2>/dev/null && exit; "
+                                      "sleep 1; done; exit 9")])
+    unused = t.minirun("run", "--dry-run", t.write("web.json", web)).good()
+    equal(unused.err.count("has no effect without --network bridge"), 2, unused.err)
+    path = t.write("pods.json", {"apiVersion": "v1", "kind": "List", "items": [web, client]})
+    dry = t.minirun("run", "--network", "bridge", "--dry-run", path).good()
+    check("dev" in dry.out and "tbf" in dry.out and "18080" in dry.out, dry.out)
+    with open(t.dir / "err", "w") as err:
+        process = subprocess.Popen(t.command("run", "--network", "bridge", path), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=err, text=True)
+    try:
+        lines = [process.stdout.readline()]
+        while lines[-1] and "from" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        address = re.search(r"client/c +\| from (10\.\S+)", lines[-1])
+        check(address, lines)
+        answer = subprocess.run([sys.executable, "-c", "import urllib.request as u; "
+                                 "print(u.urlopen('http://127.0.0.1:18080', timeout=20).read().decode())"],
+                                capture_output=True, text=True, timeout=40, check=False)
+        equal(answer.stdout, f"from {address[1]}\n", f"hostPort: {answer.stderr}")
+        shaped = subprocess.run(["tc", "qdisc"], capture_output=True, text=True, check=True).stdout
+        check(re.search(r"tbf .*rate 10Mbit", shaped), shaped)
+        again = t.minirun("run", "--network", "bridge", t.write("again.json", pod("web", [container("x", "true")])))
+        equal([again.status, "runs already" in again.err], [125, True], again.err)
+        wait_until(lambda: "s: ready" in read(t.dir / "err"), "the probe at the pod's address succeeds", 60)
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+    wait_until(lambda: not [d for d in os.listdir("/proc") if d.isdigit() and "serve_forever" in cmdline(d)], "they die")
+    t.minirun("gc").good()
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    check(not re.search(r"mr[0-9a-f]{12}", links), links)
+    t.minirun("network", "rm", "minirun0").good()
 
 
 @test(limit=120, vm=True)
