@@ -277,6 +277,15 @@ struct CgroupMaker {
   // The leaf, in a parent that another container may remove at any moment, because it is empty.
   // True: the leaf existed.
   Result<bool> make_leaf() {
+    // The usual case, with all that is above it there: a cgroup2 tree has no links to follow.
+    const std::string path = join(names, names.size());
+    if (::mkdirat(cgroup.mount_.get(), path.c_str(), kMode) == 0) {
+      cgroup.made_.push_back(path);
+      cgroup.leaf_ =
+          CgroupFd(open_beneath(cgroup.mount_.get(), path.c_str(), O_RDONLY | O_DIRECTORY));
+      if (!cgroup.leaf_) return os_error(cgroup.path_);
+      return false;
+    }
     for (int attempt = 0;; ++attempt) {
       constexpr int kAttempts = 100;
       auto parent = open_parent();
@@ -388,10 +397,12 @@ Status Cgroup::remove() {
     made_.pop_back();
     const std::size_t slash = leaf.rfind('/');
     const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);
-    const Fd parent(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
+    Fd parent;
+    const bool gone = ::unlinkat(mount_.get(), leaf.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
+    if (!gone) parent = Fd(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
     if (parent)
       result = remove_cgroup_at(parent.get(), leaf.substr(slash == leaf.npos ? 0 : slash + 1));
-    else if (errno != ENOENT)
+    else if (!gone && errno != ENOENT)
       result = os_error(above);
   } else if (leaf_) {  // it was there before us, empty
     result = kill_cgroup(leaf_);

@@ -230,8 +230,10 @@ std::vector<CgroupV1Mount> bound_to_v1(const std::vector<CgroupMembership>& memb
   return v1;
 }
 
-Result<CgroupFacts> discover_cgroups() {
-  const auto memberships = parse_proc_cgroup(TRY(read_short("/proc/self/cgroup")));
+Result<CgroupFacts> discover_cgroups(bool why_missing) {
+  auto memberships = parse_proc_cgroup(TRY(read_short("/proc/self/cgroup")));
+  if (!why_missing)  // nobody will ask which v1 hierarchy holds what
+    std::erase_if(memberships, [](const CgroupMembership& m) { return m.hierarchy != 0; });
   auto mounts = TRY(scan_mountinfo(memberships, true));
   std::string own;
   for (const CgroupMembership& membership : memberships)
@@ -242,7 +244,7 @@ Result<CgroupFacts> discover_cgroups() {
     if (!adopt(facts, mounts, own)) facts.mount_point.clear();
   }
   facts.v1 = bound_to_v1(memberships, mounts);
-  if (!facts.mount_point.empty() && lacks_usual_controller(facts)) learn_why(facts);
+  if (why_missing && !facts.mount_point.empty() && lacks_usual_controller(facts)) learn_why(facts);
   return facts;
 }
 

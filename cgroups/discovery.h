@@ -50,6 +50,6 @@ struct CgroupMembership {
 /// Facts about this process' cgroups. 9 system calls where cgroup2 has the usual controllers.
 /// No cgroup2 mount is a fact (an empty mount point), not an error.
 /// Errors: /proc/self/cgroup or mountinfo cannot be read.
-[[nodiscard]] Result<CgroupFacts> discover_cgroups();
+[[nodiscard]] Result<CgroupFacts> discover_cgroups(bool why_missing = true);
 
 }  // namespace minirun

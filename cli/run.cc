@@ -86,7 +86,7 @@ class Run : public Command {
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());
     clock.mark("read");
-    Result<HostFacts> facts = discover_host();
+    Result<HostFacts> facts = discover_host_for(dry_run_ ? nullptr : &loaded->spec);
     if (!facts) return fail(output, facts.error());
     discover_for(loaded->spec, id_, *facts);
     clock.mark("host");

@@ -131,6 +131,59 @@ TEST(RootfsPlan, LayersInAUserNamespaceAreIdmappedWhereTheyCanBe) {
   EXPECT_THAT(plan.findings[0].message, HasSubstr("/bad cannot be idmapped"));
 }
 
+Mount fresh(const std::string& destination, const std::string& type) {
+  Mount mount;
+  mount.destination = destination;
+  mount.type = type;
+  mount.field = "mounts" + destination;
+  return mount;
+}
+
+TEST(RootfsPlan, AMountInANewTmpfsTakesTheShortWay) {
+  Mount pts = fresh("/dev/pts", "devpts");
+  pts.options.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+  const RootfsPlan plan = plan_of(with_mounts({fresh("/dev", "tmpfs"), pts}));
+  const auto inside = of(plan.build, Op::make_mount, "mounts/dev/pts");
+  ASSERT_EQ(inside.size(), 1U);
+  EXPECT_EQ(inside[0].text(2), "/dev/pts");
+  EXPECT_EQ(inside[0].n[4], 0x2 | 0x8);
+  EXPECT_EQ(inside[0].n[5], of(plan.build, Op::make_mount, "mounts/dev")[0].n[0]);
+}
+
+// mount(2) takes a path and one string: only where nobody else had a hand in the tmpfs, and where
+// the string says what was meant.
+TEST(RootfsPlan, WhatIsNotSurelyOursIsWalked) {
+  auto short_ways = [](std::vector<Mount> mounts) {
+    const Steps steps = plan_of(with_mounts(std::move(mounts))).build;
+    return std::ranges::count_if(
+        steps, [](const Step& step) { return step.op == Op::make_mount && step.n[5] > 0; });
+  };
+  const Mount dev = fresh("/dev", "tmpfs"), pts = fresh("/dev/pts", "devpts");
+  EXPECT_EQ(short_ways({dev, pts}), 1);
+  EXPECT_EQ(short_ways({pts}), 0) << "in the image";
+  EXPECT_EQ(short_ways({dev, bind("/dev"), pts}), 0) << "in a part of the host";
+  EXPECT_EQ(short_ways({dev, fresh("/dev/a/pts", "devpts")}), 0) << "not directly in it";
+  EXPECT_EQ(short_ways({dev, fresh("/dev/../dev/pts", "devpts")}), 0) << "by another path";
+  EXPECT_EQ(short_ways({dev, fresh("/dev/x", "ext4")}), 0) << "a path of a device";
+  Mount copied = dev, read_only = pts, comma = pts;
+  copied.options.tmpcopyup = true;
+  EXPECT_EQ(short_ways({copied, pts}), 0) << "with the image's content";
+  read_only.options.attr_set = MOUNT_ATTR_RDONLY;
+  EXPECT_EQ(short_ways({dev, read_only}), 0) << "mount(2) would make the file system read-only";
+  comma.options.data = {"mode=0620,uid=5"};
+  EXPECT_EQ(short_ways({dev, comma}), 0);
+}
+
+TEST(RootfsPlan, ACgroupMountInSysfsNeedsNoWalk) {
+  ContainerSpec spec = with_mounts({fresh("/sys", "sysfs"), fresh("/sys/fs/cgroup", "cgroup2")});
+  spec.namespaces.push_back({NamespaceType::cgroup, ""});
+  const RootfsPlan plan = plan_of(spec);
+  const auto attached = of(plan.build, Op::attach, "mounts/sys/fs/cgroup");
+  ASSERT_EQ(attached.size(), 1U);
+  EXPECT_EQ(attached[0].n[5], -of(plan.build, Op::make_mount, "mounts/sys")[0].n[0]);
+  EXPECT_EQ(attached[0].text(1), "fs/cgroup");
+}
+
 TEST(RootfsPlan, LabelsGoToFileSystemsThatTakeThem) {
   Mount tmpfs, proc;
   tmpfs.destination = "/t";

@@ -21,6 +21,7 @@
 #include "cgroups/systemd.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
+#include "runtime/spec_facts.h"
 
 namespace minirun {
 
@@ -56,6 +57,13 @@ std::string timestamp() {
 
 namespace {
 
+/// Whether a controller is needed.
+bool sets_limits(const ContainerSpec& spec) {
+  Resources others;
+  others.devices = spec.resources.devices;  // a filter of ours, no controller
+  return spec.resources != others;
+}
+
 bool may_make_cgroups(const CgroupFacts& cgroup) {
   const std::string& own = cgroup.own_path;
   const std::string above = own.substr(0, own.rfind('/') == std::string::npos ? 0 : own.rfind('/'));
@@ -66,6 +74,10 @@ bool may_make_cgroups(const CgroupFacts& cgroup) {
 }  // namespace
 
 Result<HostFacts> discover_host() {
+  return discover_host_for(nullptr);
+}
+
+Result<HostFacts> discover_host_for(const ContainerSpec* spec) {
   HostFacts facts;
   utsname system{};
   if (::uname(&system) != 0) return os_error("uname");
@@ -81,7 +93,7 @@ Result<HostFacts> discover_host() {
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
-  facts.cgroup = TRY(discover_cgroups());
+  facts.cgroup = TRY(discover_cgroups(spec == nullptr || sets_limits(*spec)));
   if (facts.euid != 0) facts.cgroup.delegated = may_make_cgroups(facts.cgroup);
   return facts;
 }
@@ -364,6 +376,25 @@ Status destroy_container(const StateRoot& root, ContainerDir& dir, const Contain
   return clean(root, dir, view, facts, warn);
 }
 
+namespace {
+
+/// A foreground run removes its container itself. One that somebody has stopped (Ctrl-Z) would do
+/// so only when it goes on, and until then nobody else may: it is woken. Its program is dead, so
+/// that there is nothing else left for it to do.
+void wake_runner(const ContainerView& view) {
+  if (!view.record || !view.record->foreground || !view.init) return;
+  const Result<ProcessStat> init = read_process_stat(view.init->pid);  // also of a zombie
+  if (!init || init->start_time != view.init->start_time || init->parent <= 1) return;
+  const PidFd runner(static_cast<int>(::syscall(SYS_pidfd_open, init->parent, 0)));
+  if (!runner) return;
+  const Result<ProcessStat> stat = read_process_stat(init->parent);
+  const Result<ProcessStat> still = read_process_stat(view.init->pid);  // so it was its parent
+  if (stat && stat->state == 'T' && still && still->parent == init->parent)
+    ::syscall(SYS_pidfd_send_signal, runner.get(), SIGCONT, nullptr, 0);
+}
+
+}  // namespace
+
 Status delete_container(const StateRoot& root, const std::string& id, bool force,
                         const HostFacts& facts, const Warn& warn) {
   Result<ContainerDir> found = ContainerDir::open(root, id, Lock::none);
@@ -379,6 +410,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
+  if (force) wake_runner(view);
   TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 #include <linux/close_range.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
@@ -19,6 +22,7 @@
 #include "runtime/seccomp_listener.h"
 #include "runtime/spec_facts.h"
 #include "runtime/standard_pipes.h"
+#include "security/seccomp_verdict.h"
 
 namespace minirun {
 namespace {
@@ -33,10 +37,26 @@ bool has_pid_namespace(const ContainerSpec& spec) {
   return spec.find_namespace(NamespaceType::pid) != nullptr;
 }
 
+/// Whether the filter lets through what a late fork does under it.
+bool forks_under(const SeccompProgram& filter, bool terminal) {
+  if (filter.notify) return false;  // nobody answers yet
+  constexpr std::uint64_t tiocsctty = 0x540E;
+  std::vector<FilteredCall> calls{{SYS_clone, {CLONE_PARENT | SIGCHLD}},
+                                  {SYS_exit_group},
+                                  {SYS_prctl, {PR_SET_PDEATHSIG, SIGKILL}},
+                                  {SYS_prctl, {PR_SET_PDEATHSIG}},
+                                  {SYS_sendmsg},
+                                  {SYS_setsid},
+                                  {SYS_read}};
+  if (terminal) calls.push_back({SYS_ioctl, {0, tiocsctty}});
+  return std::ranges::all_of(
+      calls, [&](const FilteredCall& call) { return lets_through(filter.filter, call); });
+}
+
 }  // namespace
 
 Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::string& id,
-                const std::string& nonce) {
+                const std::string& nonce, std::uint64_t ignored_signals) {
   const ContainerSpec& spec = request.spec;
   const Process& process = request.process;
   Steps steps;
@@ -61,8 +81,11 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                    .field = "linux.namespaces"});
   if (userns) steps.push_back({.op = Op::become_root, .field = "linux.namespaces"});
   // Until the fork nobody in the container's pid namespace sees this process, so the fork waits
-  // until it is stripped. A terminal belongs to the session that the fork begins.
-  const bool late = has_pid_namespace(spec) && process.no_new_privileges && !process.terminal;
+  // until it is stripped: who has CAP_SYS_PTRACE there would else have all that minirun has. Only
+  // where the filter would refuse that fork it comes first.
+  const bool may_fork = process.no_new_privileges || request.seccomp == nullptr ||
+                        forks_under(*request.seccomp, process.terminal);
+  const bool late = has_pid_namespace(spec) && may_fork;
   if (has_pid_namespace(spec) && !late) {
     steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
@@ -75,9 +98,10 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
   if (!late) steps.push_back({.op = Op::new_session});
   if (process.terminal) {
     const ConsoleSize size = process.console_size.value_or(ConsoleSize{});
-    steps.push_back({.op = Op::console,
-                     .n = {number(root_slot), process.user.uid, size.height, size.width, 0},
-                     .field = "process.terminal"});
+    steps.push_back(
+        {.op = Op::console,
+         .n = {number(root_slot), process.user.uid, size.height, size.width, 0, late ? 1 : 0},
+         .field = "process.terminal"});
   }
   add_process_steps({.spec = spec,
                      .process = process,
@@ -92,6 +116,9 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .check_executable = false,
                      .start_socket = Slot::none},
                     steps);
+  for (Step& step : steps)
+    if (step.op == Op::reset_signals && step.n[0] != 0)
+      step.n[1] = static_cast<std::int64_t>(ignored_signals);
   if (!request.program.empty()) {
     std::erase_if(steps, [](const Step& step) { return step.op == Op::home; });
     steps.back().s[0] = StringList{request.program};
@@ -170,12 +197,15 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   // What a careless caller left open must not reach a process that the container can look into.
   if (::close_range(static_cast<unsigned>(3 + request.preserve_fds), ~0U, CLOSE_RANGE_CLOEXEC) != 0)
     return os_error("close_range");
-  const Steps steps = plan_exec(request, facts, view.id, view.record ? view.record->nonce : "");
+  const std::uint64_t ignored = TRY(read_ignored_signals());
+  const Steps steps =
+      plan_exec(request, facts, view.id, view.record ? view.record->nonce : "", ignored);
   TRY(set_initial_affinity(request.process));
   const Stage stage = TRY(make_stage(steps, 2, false));
   if (const auto uid = host_uid(request.spec, request.process); uid && !request.process.terminal)
     give_standard_pipes(*uid);
   Launched process;
+  process.ignored_signals = ignored;
   Child child = TRY(spawn(view, request, stage, facts));
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);

@@ -160,7 +160,7 @@ Status observe(Launched& launched) {
 }
 
 /// The stage forked into a joined namespace: that child is the container's first process.
-Status adopt(Launched& launched, pid_t pid) {
+Status adopt(Launched& launched, pid_t pid, int signal_fd) {
   PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) return os_error(fmt::format("process {}", pid));
   // A container's process that got hold of the stage could name any process of the host, which
@@ -169,9 +169,14 @@ Status adopt(Launched& launched, pid_t pid) {
   if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info,
                WEXITED | WNOHANG | WNOWAIT) != 0)
     return os_error("stage", fmt::format("names process {}, which is not its fork", pid));
+  // It ends by itself, unless somebody has stopped it: a signal to us must not wait for that.
+  const Status ended = wait_readable(launched.pidfd.get(), signal_fd);
+  // Of the two the undo knows only one.
+  if (!ended) ::syscall(SYS_pidfd_send_signal, launched.pidfd.get(), SIGKILL, nullptr, 0);
   ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(launched.pidfd.get()), &info, WEXITED);
   launched.pidfd = std::move(pidfd);
   launched.init.pid = pid;
+  TRY(ended);
   return observe(launched);
 }
 
@@ -215,7 +220,7 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
         break;
       case wire::MessageKind::forked:
         if (!talk.forks || forked) return plain_error("stage", "forked where the plan does not");
-        TRY(adopt(launched, packet->message.value));
+        TRY(adopt(launched, packet->message.value, talk.signal_fd));
         forked = true;
         break;
       case wire::MessageKind::console:

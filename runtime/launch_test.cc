@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
 namespace minirun {
 namespace {
@@ -18,7 +21,8 @@ struct Liar {
   Launched launched;
   Status status;
 
-  Liar(pid_t pid, bool forks) {
+  Liar(pid_t pid, bool forks, pid_t middle = 0, int signal_fd = -1) {
+    if (middle > 0) launched.pidfd = PidFd(static_cast<int>(::syscall(SYS_pidfd_open, middle, 0)));
     int pair[2] = {-1, -1};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     Child child;
@@ -30,7 +34,7 @@ struct Liar {
     EXPECT_GT(::send(stage.get(), &message, offsetof(wire::Message, failure), 0), 0);
     const Steps steps;
     status = await_ready(launched, std::move(child),
-                         {.steps = steps, .forks = forks, .signal_fd = -1, .hooks = {}});
+                         {.steps = steps, .forks = forks, .signal_fd = signal_fd, .hooks = {}});
   }
 };
 
@@ -61,6 +65,37 @@ TEST(AwaitReady, AForkThatIsNoChildOfOursIsRefused) {
   EXPECT_THAT(liar.status.error().detail, HasSubstr("not its fork"));
   EXPECT_EQ(liar.launched.init.pid, 0);
   EXPECT_FALSE(liar.launched.pidfd);
+}
+
+pid_t waiting_child() {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    for (;;) ::pause();
+  }
+  return child;
+}
+
+// The process that forked is stopped before its end: a signal to us ends the wait for it, and both.
+TEST(AwaitReady, ASignalEndsTheWaitForTheProcessThatForked) {
+  sigset_t term;
+  ::sigemptyset(&term);
+  ::sigaddset(&term, SIGTERM);
+  ASSERT_EQ(::sigprocmask(SIG_BLOCK, &term, nullptr), 0);
+  const Fd signals(::signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK));
+  const pid_t middle = waiting_child(), fork = waiting_child();
+  ASSERT_GT(middle, 0);
+  ASSERT_GT(fork, 0);
+  ASSERT_EQ(::kill(::getpid(), SIGTERM), 0);
+  {
+    const Liar liar(fork, true, middle, signals.get());
+    ASSERT_FALSE(liar.status);
+    EXPECT_THAT(liar.status.error().detail, HasSubstr("aborted by SIGTERM"));
+    EXPECT_EQ(::waitpid(middle, nullptr, 0), -1) << "killed and collected";
+    EXPECT_EQ(liar.launched.init.pid, fork) << "the undo ends it";
+  }
+  EXPECT_EQ(::waitpid(fork, nullptr, 0), -1);
+  EXPECT_EQ(::sigprocmask(SIG_UNBLOCK, &term, nullptr), 0);
 }
 
 TEST(AwaitReady, AForkThatThePlanDoesNotHaveIsRefused) {

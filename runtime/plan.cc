@@ -144,9 +144,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
                    .field = field});
   // capabilities(7): only what is permitted and inheritable can be raised. What an engine asks for
   // beyond that (Debian's `runc spec` does) is a warning of the reader, as config.md wants it.
-  const std::uint64_t ambient =
-      capabilities.ambient & capabilities.permitted & capabilities.inheritable;
-  steps.push_back({.op = Op::ambient, .n = {as_int(ambient)}, .field = field});
+  const std::uint64_t possible = capabilities.permitted & capabilities.inheritable;
+  // capset(2) takes away what is not both: where nothing is, nothing is left to clear.
+  if (possible != 0)
+    steps.push_back(
+        {.op = Op::ambient, .n = {as_int(capabilities.ambient & possible)}, .field = field});
 }
 
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
@@ -158,15 +160,25 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
   const Slot kept = input.program != Slot::none ? input.program : input.start_socket;
   steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept)}});
   if (input.fork_late) {
+    // Without no_new_privs it is stripped only under its filter, and so is what comes after. Which
+    // signals are ignored, exec knows (plan_exec).
+    if (!input.process.no_new_privileges) {
+      steps.push_back({.op = Op::reset_signals, .n = {1, 0}});
+      add_seccomp(input.seccomp, steps);
+      add_identity(input, steps);
+    }
     steps.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
     steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
-    steps.push_back({.op = Op::new_session});
+    steps.push_back({.op = Op::new_session,
+                     .n = {input.process.terminal ? 1 : 0},
+                     .field = "process.terminal"});
   }
   steps.push_back({.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::ready)}});
   if (!input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {0}});
   if (input.start_socket != Slot::none)
     steps.push_back({.op = Op::listen_start, .n = {number(input.start_socket)}});
-  steps.push_back({.op = Op::reset_signals});
+  if (!input.fork_late || input.process.no_new_privileges)
+    steps.push_back({.op = Op::reset_signals});
 }
 
 }  // namespace
@@ -203,6 +215,8 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
     steps.push_back({.op = Op::no_new_privs, .field = "process.noNewPrivileges"});
     add_word_of_parent(input, steps);
     add_seccomp(input.seccomp, steps);
+  } else if (input.fork_late) {
+    add_word_of_parent(input, steps);
   } else {
     add_word_of_parent(input, steps);
     add_seccomp(input.seccomp, steps);

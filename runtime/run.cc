@@ -228,8 +228,6 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   Launched& launched = *creation.launched;
   TRY(around.handover.give(launched));
   serve_listener(launched, request.spec, creation.record);
-  TRY(fault_point("share the lock"));
-  TRY(creation.dir.share_lock());
   std::vector<LevelCounters> before;
   if (request.measure && has_foreign_ancestors(plan.cgroup))
     before = levels_of(facts.cgroup, plan.cgroup.path);
@@ -268,8 +266,6 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   }
   clock.mark("program");
   const bool keep = creation.record.keep;
-  TRY(fault_point("lock"));
-  TRY(creation.dir.upgrade_lock());
   TRY(fault_point("remove the cgroup"));
   TRY(creation.end());
   TRY(fault_point("remove the state"));

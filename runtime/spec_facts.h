@@ -7,9 +7,14 @@
 #include <string_view>
 
 #include "base/host_facts.h"
+#include "base/result.h"
 #include "spec/model.h"
 
 namespace minirun {
+
+/// As discover_host, without what only a spec with limits needs: who holds a controller that is
+/// missing. Null: everything.
+[[nodiscard]] Result<HostFacts> discover_host_for(const ContainerSpec* spec);
 
 /// Adds to `facts` what `spec` needs, for a container with this id. What cannot be found out counts
 /// as missing.

@@ -104,7 +104,7 @@ class ContainerDir {
   /// True while another minirun has the exclusive lock: a create or delete is going on.
   [[nodiscard]] bool busy() const;
 
-  /// A foreground `run` keeps a shared lock for its life: others see that it is served.
+  /// Who serves a container that others may look at keeps a shared lock for its life.
   [[nodiscard]] Status share_lock();
   [[nodiscard]] Status upgrade_lock();
 

@@ -163,6 +163,7 @@ LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions&
 }
 
 Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options) {
+  if (path.empty()) return os_error(ENOENT, path);
   if (path == "-") {
     std::string text = TRY(read_all(STDIN_FILENO, "standard input"));
     return parse_spec(std::move(text), TRY(working_directory()), options);
@@ -171,17 +172,18 @@ Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options
     if (directory.starts_with('/')) return directory;
     return absolute_path(TRY(working_directory()), directory);
   };
-  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (!file) return os_error(path);
-  struct stat info{};
-  if (::fstat(file.get(), &info) != 0) return os_error(path);
-  std::string name = path, base = parent_of(path);
-  if (S_ISDIR(info.st_mode)) {
-    name = absolute_path(path, "config.json");
-    base = path;
-    while (base.size() > 1 && base.ends_with('/')) base.pop_back();
-    file = Fd(::openat(file.get(), "config.json", O_RDONLY | O_CLOEXEC | O_NOCTTY));
-    if (!file) return os_error(name);
+  std::string name = absolute_path(path, "config.json"), base = path;
+  while (base.size() > 1 && base.ends_with('/')) base.pop_back();
+  Fd file(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!file) {
+    const int errnum = errno;
+    file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (!file) return os_error(path);
+    struct stat info{};
+    if (::fstat(file.get(), &info) != 0) return os_error(path);
+    if (S_ISDIR(info.st_mode)) return os_error(errnum, name);
+    name = path;
+    base = parent_of(path);
   }
   std::string text = TRY(read_all(file.get(), name));
   return parse_spec(std::move(text), TRY(absolute(base)), options);

@@ -156,13 +156,15 @@ std::string describe(const Step& step) {
   const auto& n = step.n;
   switch (step.op) {
     case Op::make_mount:
-      return fmt::format("make a {} mount{}{}", step.text(0), options(step.list(1)),
+      return fmt::format("make a {} mount{}{}{}", step.text(0), options(step.list(1)),
+                         n[5] > 0 ? fmt::format(" on {}", step.text(2)) : "",
                          n[2] > 0 ? ", or take the host's where the kernel refuses it" : "");
     case Op::make_overlay:
       return fmt::format("make an overlay of {} below {}", joined(step.list(0), ", "),
                          n[2] >= 0 ? "a throw-away tmpfs" : step.text(1));
     case Op::clone_tree:
-      return fmt::format("open {}{} as a mount", step.text(0), n[1] != 0 ? " and all below" : "");
+      return fmt::format("open {}{} as a mount{}", step.text(0), n[1] != 0 ? " and all below" : "",
+                         n[2] != 0 ? fmt::format(", propagation {:#x}", n[2]) : "");
     case Op::set_attr:
       return fmt::format("set mount attributes +{:#x} -{:#x} propagation {:#x}{}{}", n[1], n[2],
                          n[3], n[4] != 0 ? " recursively" : "", n[5] >= 0 ? " idmapped" : "");
@@ -209,7 +211,7 @@ std::string describe(const Step& step) {
     case Op::fork_into:
       return "fork into the namespaces";
     case Op::new_session:
-      return "start a session";
+      return n[0] != 0 ? "start a session at the terminal" : "start a session";
     case Op::keyring:
       return fmt::format("join session keyring {}", step.text(0));
     case Op::hostname:

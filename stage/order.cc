@@ -64,6 +64,13 @@ std::vector<std::string> order_violations(const Steps& steps) {
       violations.push_back(fmt::format("\"{}\" must come before \"{}\": {}", name(rule.first),
                                        name(rule.second), rule.reason));
   }
+  // A mount that is made where it belongs, in another one of the container.
+  for (std::size_t i = 0; i < steps.size(); ++i)
+    if (steps[i].op == Op::make_mount && steps[i].n[5] > 0 &&
+        (first_of(steps, Op::attach_root).value_or(0) > i || first_of(steps, Op::mask) < i ||
+         first_of(steps, Op::readonly_path) < i))
+      violations.push_back(
+          fmt::format("\"{}\" must come after the root and before the masks", describe(steps[i])));
   const auto seccomp = first_of(steps, Op::seccomp);
   const auto privileges = first_of(steps, Op::no_new_privs);
   const auto capset = first_of(steps, Op::capset);

@@ -17,15 +17,15 @@ inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
 enum class Op : std::uint16_t {
   // ---- mounts
   make_mount,  // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
-  // refused (EPERM), 0 none; s0 file system type, s1 list key,value,key,...
+  // refused (EPERM), 0 none; s0 type, s1 list key,value,...; with n5: n3, n4, s2 of mount_inside
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
-  clone_tree,   // n0 out slot, n1 AT_RECURSIVE or 0; s0 path
+  clone_tree,   // n0 out slot, n1 AT_RECURSIVE or 0, n2 propagation or 0; s0 path
   set_attr,     // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
                 // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
   stage_mount,  // n0 slot: attach over "/" of this mount namespace, out of everybody's way
   attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
-                // n5 1: links may lead into procfs; s0 path in root
+                // n5 1: links may lead into procfs, -N: slot N holds s1; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
   set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
                   // in root
@@ -33,7 +33,7 @@ enum class Op : std::uint16_t {
   attach_root,    // n0 slot: attach over "/" and make it the working directory
   pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
   mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
-                  // known to hold the path or -1; s0 path in root, s1 path below that mount
+                  // known to hold the path or -1, n3 1: a directory, likely; s0 in root, s1 in it
   readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask
   user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
                    // mounts
@@ -50,7 +50,7 @@ enum class Op : std::uint16_t {
   unshare,        // n0 CLONE_NEW*
   become_root,    // setresgid(0), setresuid(0) in a user namespace
   fork_into,      // child goes on, this process reports its pid and ends
-  new_session,    // setsid
+  new_session,    // setsid; n0 1: descriptor 0 becomes its controlling terminal
   keyring,        // s0 name
   hostname,       // s0
   domainname,     // s0
@@ -76,13 +76,13 @@ enum class Op : std::uint16_t {
   no_new_privs,
   seccomp,  // n0 flags, n1 number of instructions, n2 1: send the listener; s0 blob
   // ---- terminal
-  console,  // n0 root slot, n1 uid, n2 rows, n3 columns, n4 1: also bind /dev/console
+  console,  // n0 root slot, n1 uid, n2 rows, n3 columns, n4 1: /dev/console too, n5 1: for a fork
   // ---- protocol
   barrier,           // n0 Message to send; waits for the parent's byte
   listen_start,      // n0 slot of a listening socket: wait for `start`
   check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
   close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
-  reset_signals,
+  reset_signals,     // n0 1: the ignored ones are n1, bit n-1 for signal n; else the parent's word
   execute,  // s0 list of candidates, s1 argv, s2 envp; n0 above 0: the program is that slot instead
   // ---- faults, only ever written by test builds
   fail,  // n0 errno

@@ -153,13 +153,39 @@ PathParts split_path(const char* path) noexcept {
   return parts;
 }
 
+namespace {
+
+/// Whether a path says where it ends: no "." or "..", nothing doubled. Names that begin with a
+/// period are taken for no.
+bool is_plain(const char* path) noexcept {
+  for (std::size_t i = 0; path[i] != '\0'; ++i)
+    if (path[i] == '/' && (path[i + 1] == '/' || path[i + 1] == '.')) return false;
+  return path[0] == '/';
+}
+
+/// Whether `path` is `above` or below it.
+bool is_below(const char* path, std::size_t path_size, const char* above,
+              std::size_t above_size) noexcept {
+  if (above_size <= 1) return true;  // the root
+  return path_size >= above_size && same(path, above, above_size) &&
+         (path_size == above_size || path[above_size] == '/');
+}
+
+}  // namespace
+
 void forget_parent(Context& context, const char* mounted_on) noexcept {
-  const std::size_t size = context.parent_length;
   if (context.parent < 0) return;
-  if (!context.through_links && length(mounted_on) > size &&
-      same(mounted_on, context.parent_path, size) && mounted_on[size] == '/')
-    return;  // a mount inside of it
-  context.parent = -1;
+  const std::size_t size = split_path(mounted_on).size;
+  const bool covers = !is_plain(mounted_on) || !is_plain(context.parent_path) ||
+                      is_below(context.parent_path, context.parent_length, mounted_on, size);
+  if (context.through_links || covers) context.parent = -1;
+}
+
+void remember_parent(Context& context, int root, const char* path, int mount) noexcept {
+  context.parent = mount;
+  context.parent_path = path;
+  context.parent_length = split_path(path).size;
+  context.parent_root = root;
 }
 
 long open_parent(Context& context, int root, const char* path, bool create) noexcept {

@@ -22,10 +22,12 @@ struct Context {
   int parent_root = -1;
   bool through_links = false;   ///< the last open_target followed a link
   bool links_followed = false;  ///< any attach did
+  int here = -1;                ///< the working directory, unless it is the root (`mount_inside`)
+  bool two_calls = false;       ///< the kernel has no open_tree_attr(2)
   // See the operation `mask`.
   bool mask_attached = false;
   int null_cover = -1;   ///< the first copy of /dev/null
-  int spare_cover = -1;  ///< a copy that is not attached yet
+  int spare_cover = -1;  ///< the same as long as it is not attached
   bool linger = false;   ///< after a failure wait until the parent has looked at our files
   Failure failure = {};
 
@@ -85,6 +87,8 @@ PathParts split_path(const char* path) noexcept;
 long open_parent(Context& context, int root, const char* path, bool create) noexcept;
 /// After a mount on `path`: a remembered directory that it may cover is looked up again.
 void forget_parent(Context& context, const char* mounted_on) noexcept;
+/// The directory at `path` is the root of this mount: for what follows in it.
+void remember_parent(Context& context, int root, const char* path, int mount) noexcept;
 /// Words of ours for the failure that follows.
 void say(Context& context, const char* words) noexcept;
 /// "ext4" for the file system that a descriptor is on, "this file system" when it has no name here.

@@ -34,6 +34,32 @@ long set_attributes(int fd, unsigned flags, std::uint64_t set, std::uint64_t cle
   return call(__NR_mount_setattr, fd, "", flags | AT_EMPTY_PATH, &attributes, sizeof attributes);
 }
 
+#ifndef __NR_open_tree_attr
+#define __NR_open_tree_attr 467
+#endif
+
+/// open_tree(2) of a copy, and what its mounts become: one call since Linux 6.15, two before. A
+/// refusal of the one is asked again as two, so that it is known whose it is.
+long clone_with(Context& context, Call& which, int from, const char* path, unsigned flags,
+                std::uint64_t set, std::uint64_t propagation) noexcept {
+  mount_attr attributes = {};
+  attributes.attr_set = set;
+  attributes.propagation = propagation;
+  const unsigned copy = flags | open_tree_clone | static_cast<unsigned>(O_CLOEXEC);
+  which = Call::open_tree;
+  if (!context.two_calls) {
+    const long tree = call(__NR_open_tree_attr, from, path, copy, &attributes, sizeof attributes);
+    if (tree >= 0 || tree == -ENOENT) return tree;
+    context.two_calls = tree == -ENOSYS;
+  }
+  const long tree = call(__NR_open_tree, from, path, copy);
+  if (tree < 0) return tree;
+  which = Call::mount_setattr;
+  const long result =
+      set_attributes(static_cast<int>(tree), flags & AT_RECURSIVE, set, 0, propagation, -1);
+  return result < 0 ? result : tree;
+}
+
 bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t attributes) noexcept {
   long result = config(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr);
   if (result < 0) return context.fail_words(Call::fsconfig, result, fs);
@@ -43,7 +69,10 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
   return context.store(slot, Call::fsmount, result);
 }
 
+bool mount_inside(Context& context, const Step& step) noexcept;
+
 bool make_mount(Context& context, const Step& step) noexcept {
+  if (step.n[5] > 0) return mount_inside(context, step);
   const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
   if (fs == -EPERM && step.n[2] > 0)
     return context.store(step.n[0], Call::fsopen, context.slot(step.n[2]));
@@ -152,6 +181,13 @@ bool make_overlay(Context& context, const Step& step) noexcept {
 }
 
 bool clone_tree(Context& context, const Step& step) noexcept {
+  if (step.n[2] != 0) {
+    Call which = Call::open_tree;
+    const long tree =
+        clone_with(context, which, AT_FDCWD, context.text(step.s[0]),
+                   static_cast<unsigned>(step.n[1]), 0, static_cast<std::uint64_t>(step.n[2]));
+    return context.store(step.n[0], which, tree);
+  }
   const unsigned flags =
       open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | static_cast<unsigned>(step.n[1]);
   return context.store(step.n[0], Call::open_tree,
@@ -182,6 +218,11 @@ bool set_attr_path(Context& context, const Step& step) noexcept {
 bool over_root(Context& context, int mount) noexcept {
   const long result = call(__NR_move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+bool same_text(const char* a, const char* b) noexcept {
+  for (; *a != '\0' && *a == *b; ++a) ++b;
+  return *a == *b;
 }
 
 /// "/proc" -> "proc": the name, when the path is one component below the root; else nullptr.
@@ -220,11 +261,23 @@ long attach_by_name(Context& context, const Step& step, int mount) noexcept {
   if (result < 0) return context.fail(Call::move_mount, result), result;
   context.through_links = false;
   forget_parent(context, path);
+  // Of proc and sysfs nothing else is made in them.
+  if (step.n[4] == 0) remember_parent(context, root, path, mount);
   return 1;
 }
 
 bool attach(Context& context, const Step& step) noexcept {
   const int mount = context.slot(step.n[0]);
+  // What the kernel's trees hold has no link that leaves them: no walk from the root.
+  if (step.n[5] < 0 && !context.links_followed) {
+    const long result = call(__NR_move_mount, mount, "", context.slot(-step.n[5]),
+                             context.text(step.s[1]), MOVE_MOUNT_F_EMPTY_PATH);
+    if (result == 0) {
+      context.through_links = false;
+      forget_parent(context, context.text(step.s[0]));
+      return true;
+    }
+  }
   if (const long done = attach_by_name(context, step, mount); done != 0) return done > 0;
   std::int64_t create = step.n[2];
   if (create == create_like) {
@@ -238,7 +291,7 @@ bool attach(Context& context, const Step& step) noexcept {
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
   context.links_followed |= context.through_links;
-  if (context.through_links && step.n[5] == 0) {
+  if (context.through_links && step.n[5] <= 0) {
     // What the planner refuses by name (CVE-2019-16884), a link of the image must not reach.
     struct statfs info = {};
     const long asked = call(__NR_fstatfs, target, &info);
@@ -251,6 +304,58 @@ bool attach(Context& context, const Step& step) noexcept {
   const long result = call(__NR_move_mount, mount, "", target, "", move_both_empty);
   forget_parent(context, context.text(step.s[0]));
   return result < 0 ? context.fail(Call::move_mount, result) : true;
+}
+
+/// "k=v,k" of a list, without its source, which goes to `source`. False: it is too long.
+bool join_options(char** pairs, char* text, std::size_t capacity, const char** source) noexcept {
+  std::size_t at = 0;
+  text[0] = '\0';
+  for (; pairs != nullptr && pairs[0] != nullptr; pairs += 2) {
+    const std::size_t key = length(pairs[0]), value = pairs[1] == nullptr ? 0 : length(pairs[1]);
+    if (key == 6 && same_text(pairs[0], "source")) {
+      *source = pairs[1];
+      continue;
+    }
+    if (at + key + value + 3 > capacity) return false;
+    if (at > 0) text[at++] = ',';
+    copy(text + at, pairs[0], key);
+    at += key;
+    if (value > 0) {
+      text[at++] = '=';
+      copy(text + at, pairs[1], value);
+      at += value;
+    }
+    text[at] = '\0';
+  }
+  return true;
+}
+
+// mount(2) is one call where the way by descriptors is six to ten. Its target is a path, so only
+// where nobody else can have put anything: a name that we make just now (s2, a path in the root n3)
+// in a tmpfs of our own (n5). n4 has its flags, as MS_*. A refusal goes the long way, too, because
+// there the kernel says why; and so does what a link of the image may have covered.
+bool mount_inside(Context& context, const Step& step) noexcept {
+  const int parent = context.slot(step.n[5]);
+  const char* source = nullptr;
+  char options[1024];
+  const char* name = split_path(context.text(step.s[2])).name;
+  if (!context.links_followed &&
+      join_options(context.list(step.s[1]), options, sizeof options, &source) &&
+      call(__NR_mkdirat, parent, name, 0755) == 0) {
+    const long entered = context.here == parent ? 0 : call(__NR_fchdir, parent);
+    if (entered < 0) return context.fail(Call::fchdir, entered);
+    context.here = parent;
+    if (call(__NR_mount, source, name, context.text(step.s[0]), step.n[4], options) == 0)
+      return true;
+  }
+  Step make = step, put = {};
+  make.n[5] = 0;
+  put.n[0] = step.n[0];
+  put.n[1] = step.n[3];
+  put.n[2] = create_directory;
+  put.n[3] = 0755;
+  put.s[0] = step.s[2];
+  return make_mount(context, make) && attach(context, put);
 }
 
 bool propagation(Context& context, const Step& step) noexcept {
@@ -282,7 +387,9 @@ long mount_id(int directory, const char* path, std::uint64_t* id) noexcept {
 // first, one call each; and because anything that stayed would be the host's whole tree, within
 // reach of setns(2), the end of it is verified.
 bool pivot(Context& context, const Step& step) noexcept {
-  long result = call(__NR_pivot_root, ".", ".");
+  long result = context.here >= 0 ? call(__NR_fchdir, context.slot(step.n[1])) : 0;
+  if (result < 0) return context.fail(Call::fchdir, result);
+  result = call(__NR_pivot_root, ".", ".");
   if (result < 0) return context.fail(Call::pivot_root, result);
   for (std::int64_t i = 0; i < step.n[0]; ++i) {
     result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
@@ -299,19 +406,17 @@ bool pivot(Context& context, const Step& step) noexcept {
 // What covers a masked path is attached once and copied from there for the next (a detached mount
 // can be copied only since Linux 6.15): one read-only tmpfs for directories, the host's /dev/null,
 // which is still in sight before the pivot, for anything else; never a path of the container
-// (CVE-2025-31133).
-long directory_cover(Context& context, std::int64_t slot) noexcept {
-  if (!context.mask_attached) return context.slot(slot);
-  const long copied = call(__NR_open_tree, context.slot(slot), "",
-                           open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
-  if (copied < 0) context.fail(Call::open_tree, copied);
-  return copied;
+// (CVE-2025-31133). A copy that nothing needs would cost more than all of them: closing a detached
+// mount waits for the kernel's readers (about 0.1 ms).
+bool has_first_cover(const Context& context, bool directory) noexcept {
+  return directory ? !context.mask_attached : context.null_cover < 0 || context.spare_cover >= 0;
 }
 
 long first_file_cover(Context& context) noexcept {
-  const long null = call(__NR_open_tree, AT_FDCWD, "/dev/null",
-                         open_tree_clone | static_cast<unsigned>(O_CLOEXEC));
-  if (null < 0) return context.fail(Call::open_tree, null), null;
+  Call which = Call::open_tree;
+  const long null = clone_with(context, which, AT_FDCWD, "/dev/null", 0,
+                               MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0);
+  if (null < 0) return context.fail(which, null), null;
   struct statx info = {};
   long result = call(__NR_statx, null, "", AT_EMPTY_PATH, STATX_TYPE, &info);
   // What is written to a masked file must go nowhere: a regular file there would collect it.
@@ -321,25 +426,18 @@ long first_file_cover(Context& context) noexcept {
     result = -ENODEV;
   }
   if (result < 0) return context.fail(Call::fstat, result), result;
-  result = set_attributes(static_cast<int>(null), 0,
-                          MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, 0, -1);
-  if (result < 0) return context.fail(Call::mount_setattr, result), result;
-  return context.null_cover = static_cast<int>(null);
+  return context.null_cover = context.spare_cover = static_cast<int>(null);
 }
 
-/// A copy of /dev/null that is not attached yet; the same one until it is.
-long file_cover(Context& context) noexcept {
-  if (context.spare_cover >= 0) return context.spare_cover;
-  long cover = context.null_cover;
-  if (cover < 0) {
-    cover = first_file_cover(context);
-  } else {
-    cover = call(__NR_open_tree, cover, "",
-                 open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
-    if (cover < 0) context.fail(Call::open_tree, cover);
-  }
-  if (cover >= 0) context.spare_cover = static_cast<int>(cover);
-  return cover;
+/// The first cover until it is attached, then a copy of it.
+long cover_for(Context& context, bool directory, std::int64_t slot) noexcept {
+  if (!directory && context.null_cover < 0) return first_file_cover(context);
+  const int first = directory ? context.slot(slot) : context.null_cover;
+  if (has_first_cover(context, directory)) return first;
+  const long copied = call(__NR_open_tree, first, "",
+                           open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH);
+  if (copied < 0) context.fail(Call::open_tree, copied);
+  return copied;
 }
 
 /// The mount that a protected path is known to be below, unless a mount went through a link of the
@@ -348,50 +446,66 @@ int known_mount(const Context& context, std::int64_t slot) noexcept {
   return context.links_followed ? -1 : context.slot(slot);
 }
 
+void mark_attached(Context& context, bool directory) noexcept {
+  if (directory)
+    context.mask_attached = true;
+  else
+    context.spare_cover = -1;
+}
+
+/// What is there: 1 a directory, 0 anything else, or -errno.
+long kind_of(int directory, const char* path) noexcept {
+  struct statx info = {};
+  const long result =
+      call(__NR_statx, directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_TYPE, &info);
+  return result < 0 ? result : (info.stx_mode & 0170000U) == 0040000U ? 1 : 0;
+}
+
 bool mask_walked(Context& context, const Step& step) noexcept {
   const long target = open_in(context.slot(step.n[0]), context.text(step.s[0]), O_PATH, 0,
                               RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (target == -ENOENT) return true;  // the only reason to leave one out (SEC-24)
   if (target < 0) return context.fail(Call::openat2, target);
-  struct statx info = {};
-  long result = call(__NR_statx, target, "", AT_EMPTY_PATH, STATX_TYPE, &info);
-  if (result < 0) return context.fail(Call::fstat, result);
-  const bool directory = (info.stx_mode & 0170000U) == 0040000U;
-  const long cover = directory ? directory_cover(context, step.n[1]) : file_cover(context);
+  const long kind = kind_of(static_cast<int>(target), "");
+  if (kind < 0) return context.fail(Call::fstat, kind);
+  const long cover = cover_for(context, kind == 1, step.n[1]);
   if (cover < 0) return false;
-  result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
+  const long result = call(__NR_move_mount, cover, "", target, "", move_both_empty);
   if (result < 0) return context.fail(Call::move_mount, result);
-  if (directory)
-    context.mask_attached = true;
-  else
-    context.spare_cover = -1;
+  mark_attached(context, kind == 1);
   return true;
 }
 
 bool mask(Context& context, const Step& step) noexcept {
   const int base = known_mount(context, step.n[2]);
   if (base < 0) return mask_walked(context, step);
-  const long cover = file_cover(context);
-  if (cover < 0) return false;
   const char* path = context.text(step.s[1]);
-  const long result = call(__NR_move_mount, cover, "", base, path, MOVE_MOUNT_F_EMPTY_PATH);
-  if (result == -ENOENT) return true;
-  if (result == 0) {
-    context.spare_cover = -1;
+  bool directory = step.n[3] != 0;
+  // With a first cover at hand the attachment itself tells whether the path is there, and by EINVAL
+  // that it is of the other kind. A copy is made only for what is known.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (!has_first_cover(context, directory)) {
+      const long kind = kind_of(base, path);
+      if (kind == -ENOENT) return true;
+      if (kind < 0) return context.fail(Call::fstat, kind);
+      directory = kind == 1;
+    }
+    const long cover = cover_for(context, directory, step.n[1]);
+    if (cover < 0) return false;
+    const long result = call(__NR_move_mount, cover, "", base, path, MOVE_MOUNT_F_EMPTY_PATH);
+    if (result == -ENOENT) return true;
+    if (result == -EINVAL && attempt == 0) {
+      directory = !directory;
+      continue;
+    }
+    if (result < 0) return context.fail(Call::move_mount, result);
+    mark_attached(context, directory);
     return true;
   }
-  if (result != -EINVAL) return context.fail(Call::move_mount, result);
-  const long directory = directory_cover(context, step.n[1]);  // as the path is one
-  if (directory < 0) return false;
-  const long covered = call(__NR_move_mount, directory, "", base, path, MOVE_MOUNT_F_EMPTY_PATH);
-  if (covered < 0) return context.fail(Call::move_mount, covered);
-  context.mask_attached = true;
-  return true;
+  return context.fail(Call::move_mount, -EINVAL);
 }
 
 bool readonly_path(Context& context, const Step& step) noexcept {
-  constexpr unsigned copy_flags =
-      open_tree_clone | static_cast<unsigned>(O_CLOEXEC) | AT_EMPTY_PATH | AT_RECURSIVE;
   const int base = known_mount(context, step.n[1]);
   int target = base;
   const char* path = base < 0 ? "" : context.text(step.s[1]);
@@ -402,12 +516,13 @@ bool readonly_path(Context& context, const Step& step) noexcept {
     if (found < 0) return context.fail(Call::openat2, found);
     target = static_cast<int>(found);
   }
-  const long cover = call(__NR_open_tree, target, path, copy_flags | AT_SYMLINK_NOFOLLOW);
+  Call which = Call::open_tree;
+  const long cover =
+      clone_with(context, which, target, path, AT_EMPTY_PATH | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW,
+                 MOUNT_ATTR_RDONLY, 0);
   if (cover == -ENOENT) return true;
-  if (cover < 0) return context.fail(Call::open_tree, cover);
-  long result = set_attributes(static_cast<int>(cover), AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0, 0, -1);
-  if (result < 0) return context.fail(Call::mount_setattr, result);
-  result = call(__NR_move_mount, cover, "", target, path, move_both_empty);
+  if (cover < 0) return context.fail(which, cover);
+  const long result = call(__NR_move_mount, cover, "", target, path, move_both_empty);
   return result < 0 ? context.fail(Call::move_mount, result) : true;
 }
 

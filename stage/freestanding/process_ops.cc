@@ -252,7 +252,9 @@ bool process_operation(Context& context, const Step& step) noexcept {
     case Op::new_session: {
       const long result = call(__NR_setsid);
       // EPERM: already a leader, as pid 1 of a new pid namespace is not but a re-run may be
-      return result < 0 && result != -EPERM ? context.fail(Call::setsid, result) : true;
+      if (result < 0 && result != -EPERM) return context.fail(Call::setsid, result);
+      return step.n[0] == 0 ||
+             done(context, Call::ioctl, call(__NR_ioctl, 0, 0x540E /* TIOCSCTTY */, 0));
     }
     case Op::keyring:
       return keyring(context, step);

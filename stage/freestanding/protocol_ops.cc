@@ -125,7 +125,8 @@ long try_candidates(char** candidate, char** arguments, char** environment) noex
   return verdict;
 }
 
-bool reset_signals(Context& context) noexcept {
+bool reset_signals(Context& context, const Step& step) noexcept {
+  if (step.n[0] != 0) context.ignored_signals = static_cast<std::uint64_t>(step.n[1]);
   struct {
     void* handler;
     unsigned long flags;
@@ -233,8 +234,10 @@ bool console(Context& context, const Step& step) noexcept {
   result =
       send_message(context.channel, message, offsetof(Message, failure), static_cast<int>(master));
   if (result < 0) return context.fail(Call::sendmsg, result);
-  result = call(__NR_ioctl, peer, 0x540E /* TIOCSCTTY */, 0);
-  if (result < 0) return context.fail(Call::ioctl, result);
+  if (step.n[5] == 0) {
+    result = call(__NR_ioctl, peer, 0x540E /* TIOCSCTTY */, 0);
+    if (result < 0) return context.fail(Call::ioctl, result);
+  }
   for (int fd = 0; fd < 3; ++fd) {
     result = call(__NR_dup3, peer, fd, 0);
     if (result < 0) return context.fail(Call::dup3, result);
@@ -260,7 +263,7 @@ bool protocol_operation(Context& context, const Step& step) noexcept {
     case Op::close_fds:
       return close_fds(context, step);
     case Op::reset_signals:
-      return reset_signals(context);
+      return reset_signals(context, step);
     case Op::execute:
       return execute(context, step);
     case Op::fail:

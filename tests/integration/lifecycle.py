@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 from harness import cgroup_mount, check, descendants, equal, read, reap, test, wait_until
@@ -118,6 +119,21 @@ def gc(t):
     equal(t.minirun("list", "-q").good().out, living + "\n", "what is left")
     equal(t.minirun("gc").good().out, "", "a second gc")
     t.minirun("delete", "-f", living).good()
+
+
+@test()
+def delete_of_a_stopped_run(t):
+    """`delete -f` while the foreground `run` is stopped (Ctrl-Z): it goes on, cleans up and ends."""
+    name = t.id()
+    spec = t.write("spec.json", {"command": ["sh", "-c", "echo ready; exec sleep 60"]})
+    process = subprocess.Popen(t.command("run", "--id", name, spec), stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: " T " in read(f"/proc/{process.pid}/stat"), "run is stopped")
+    t.minirun("delete", "-f", name).good()
+    equal(process.wait(timeout=20), 137, "status of the run")
+    process.stdout.close()
+    equal(t.minirun("list", "-q").good().out, "", "list after delete")
 
 
 @test()

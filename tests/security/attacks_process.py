@@ -81,8 +81,8 @@ def test_02_first_process_is_no_file_of_the_host(lab):
 
 # ---------------------------------------------------------------- descriptors and ptrace
 
-def spy_on(lab, capabilities):
-    config = lab.config("spy", "4")
+def spy_on(lab, capabilities, terminal=False, **process):
+    config = lab.config("spy", "4", **process)
     sets = config["process"]["capabilities"]
     for kind in ("bounding", "effective", "permitted"):
         sets[kind] = sets[kind] + capabilities
@@ -91,8 +91,11 @@ def spy_on(lab, capabilities):
     end = time.monotonic() + 2
     count = 0
     while time.monotonic() < end:
-        answer = lab.exec(name, "/probe", "true", caller=f"chdir={lab.canary} leak=12")
-        check(answer.status == 0, answer.tail())
+        if terminal:
+            in_terminal([lab.binary, "--root", lab.state, "exec", "-t", name, "/probe", "true"])
+        else:
+            answer = lab.exec(name, "/probe", "true", caller=f"chdir={lab.canary} leak=12")
+            check(answer.status == 0, answer.tail())
         count += 1
     lab.wait_log(name, '"end"', 10)
     lab.delete(name)
@@ -117,9 +120,8 @@ def test_03_exec_cannot_be_spied_on(lab):
     check(not rows, f"seen without CAP_SYS_PTRACE: {rows[:4]}")
 
 
-def test_03_exec_shows_nothing_even_to_ptrace(lab):
-    """With CAP_SYS_PTRACE: no directory, mount, cgroup or file, and no more capabilities."""
-    rows, end, permitted = spy_on(lab, ["CAP_SYS_PTRACE"])
+def shows_nothing_to_ptrace(lab, **how):
+    rows, end, permitted = spy_on(lab, ["CAP_SYS_PTRACE"], **how)
     if end["looked"] == 0:
         raise Skipped("the spy never caught the stage in time")
     harmless = re.compile(r"^(socket:|pipe:|/dev/null$|/dev/pts/|anon_inode:\[pidfd\]|pidfd:)")
@@ -130,6 +132,21 @@ def test_03_exec_shows_nothing_even_to_ptrace(lab):
             check(int(row["target"], 16) & ~permitted == 0, f"can be made to act with {row['target']}")
         else:
             check(False, f"in reach: {row}")
+
+
+def test_03_exec_shows_nothing_even_to_ptrace(lab):
+    """With CAP_SYS_PTRACE: no directory, mount, cgroup or file, and no more capabilities."""
+    shows_nothing_to_ptrace(lab)
+
+
+def test_03_exec_without_no_new_privileges_shows_nothing(lab):
+    """The same where a filter is loaded with CAP_SYS_ADMIN, as engines have it by default."""
+    shows_nothing_to_ptrace(lab, noNewPrivileges=False)
+
+
+def test_03_exec_with_a_terminal_shows_nothing(lab):
+    for no_new_privileges in (True, False):
+        shows_nothing_to_ptrace(lab, terminal=True, noNewPrivileges=no_new_privileges)
 
 
 def test_05_leaked_descriptors(lab):
