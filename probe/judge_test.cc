@@ -176,6 +176,17 @@ TEST(Judge, AStallIsGivenForWhatWasAllocatedAboveTheLimit) {
   EXPECT_DOUBLE_EQ(median(judged, "oom.high.swapped"), 4096);
 }
 
+TEST(Judge, ABandwidthIsComparedAsFrames) {
+  Json run = run_of("net", "bandwidth", "container");
+  run["limits"] = {{"network.egress", 20000000}};
+  run["document"] = {{"results",
+                      {result("net.tcp.upload", "bytes/s", 3e6),
+                       result("net.tcp.upload_average", "bytes/s", 20e6 / 8 * 1448 / 1514)}}};
+  const Judgement judged = judge(recording({run}));
+  EXPECT_DOUBLE_EQ(median(judged, "net.bandwidth.upload"), 3e6);
+  EXPECT_NEAR(median(judged, "net.bandwidth.upload_of_limit"), 1, 1e-9);
+}
+
 TEST(Recording, WhatIsNoneIsRefusedByName) {
   const std::vector<std::pair<Json, const char*>> cases = {
       {Json::array(), ""},

@@ -174,7 +174,7 @@ class Deriver {
     for (const auto& [direction, limit] :
          {std::pair{"upload", "network.egress"}, std::pair{"download", "network.ingress"}}) {
       const auto bits = number_in(object_in(run_, "limits"), limit);
-      const auto rate = documented(run_, fmt::format(".{}", direction));
+      const auto rate = documented(run_, fmt::format(".{}_average", direction));
       if (!bits || !rate || *bits <= 0) continue;
       // The bucket counts frames: of 1514 bytes 1448 are payload (Ethernet 14, IPv4 20, TCP 20 and
       // its timestamps 12).

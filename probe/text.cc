@@ -40,11 +40,24 @@ std::string bytes(double value, const char* suffix) {
 
 /// Rows that back up others.
 bool supporting(const Row& row) {
-  static constexpr std::array endings = {
-      ".voluntary",      ".involuntary",        ".seconds",     ".threads",     ".turns",
-      ".periods",        ".throttled_periods",  ".kills_local", ".kills_above", ".rate",
-      ".victim_child",   ".max_events",         ".group_kills", ".high_events", ".burn.periods",
-      ".burn.throttled", ".burn.throttled_usec"};
+  static constexpr std::array endings = {".voluntary",
+                                         ".involuntary",
+                                         ".seconds",
+                                         ".threads",
+                                         ".turns",
+                                         ".periods",
+                                         ".throttled_periods",
+                                         ".kills_local",
+                                         ".kills_above",
+                                         ".rate",
+                                         "_average",
+                                         ".victim_child",
+                                         ".max_events",
+                                         ".group_kills",
+                                         ".high_events",
+                                         ".burn.periods",
+                                         ".burn.throttled",
+                                         ".burn.throttled_usec"};
   return std::ranges::any_of(endings,
                              [&row](const char* end) { return row.metric.ends_with(end); });
 }

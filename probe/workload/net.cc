@@ -5,7 +5,7 @@
 // `loopback` forks its server. `serve` and `connect` are for two places, e.g. the host and a
 // container on a bridge: the server answers on one interface only (SO_BINDTODEVICE), the client
 // connects to the gateway of its default route.
-// Known errors: the first window holds what a token bucket lets through at once, and it is counted.
+// Known errors: what a token bucket lets through at once (20 ms of it) is counted.
 // Both programs, and with a veth pair the network's own work too, share the CPUs.
 // Reference: lmbench lat_tcp; iperf3(1), whose receiver's number this one is compared with.
 #include <arpa/inet.h>
@@ -57,24 +57,33 @@ bool write_full(int fd, const void* data, std::size_t size) {
   return true;
 }
 
-/// Bytes in a second, window by window, until the other side sends no more; how many windows. What
-/// is left of the last one is too short to be one, unless it is all there is.
-std::uint32_t receive_all(int fd, double* rates) {
+double rate_of(std::uint64_t bytes, std::uint64_t from, std::uint64_t to) {
+  return to > from ? static_cast<double>(bytes) * 1e9 / static_cast<double>(to - from) : 0;
+}
+
+/// What arrived until the other side sent no more, in bytes in a second: by window, and of it all
+/// from the first byte to the last. A receiver that a busy machine keeps waiting finds the bytes of
+/// several windows in one, so that only the second one holds there.
+struct Arrived {
+  double average = 0;
   std::uint32_t windows = 0;
-  std::uint64_t begin = now_ns(), bytes = 0;
-  auto rate = [&](std::uint64_t now) {
-    return static_cast<double>(bytes) * 1e9 / static_cast<double>(now - begin);
-  };
-  for (ssize_t got = 0; (got = ::read(fd, buffer, chunk)) > 0;) {
+  double rates[max_windows] = {};
+};
+
+void receive_all(int fd, Arrived& arrived) {
+  ssize_t got = ::read(fd, buffer, chunk);
+  const std::uint64_t first = now_ns();
+  std::uint64_t begin = first, last = first, bytes = 0, all = 0;
+  while (got > 0 && (got = ::read(fd, buffer, chunk)) > 0) {
     bytes += static_cast<std::uint64_t>(got);
-    const std::uint64_t now = now_ns();
-    if (now - begin < window_ns || windows == max_windows) continue;
-    rates[windows++] = rate(now);
-    begin = now;
+    all += static_cast<std::uint64_t>(got);
+    last = now_ns();
+    if (last - begin < window_ns || arrived.windows == max_windows) continue;
+    arrived.rates[arrived.windows++] = rate_of(bytes, begin, last);
+    begin = last;
     bytes = 0;
   }
-  if (windows == 0 && bytes > 0) rates[windows++] = rate(now_ns());
-  return windows;
+  arrived.average = rate_of(all, first, last);
 }
 
 bool send_for(int fd, std::uint32_t milliseconds) {
@@ -87,7 +96,6 @@ bool send_for(int fd, std::uint32_t milliseconds) {
 void serve_one(int fd) {
   Order order{};
   if (!read_full(fd, &order, sizeof order)) return;
-  static double rates[max_windows];
   char byte = 0;
   switch (order.kind) {
     case Order::Kind::echo:
@@ -95,8 +103,10 @@ void serve_one(int fd) {
       }
       return;
     case Order::Kind::receive: {
-      const std::uint32_t count = receive_all(fd, rates);
-      if (write_full(fd, &count, sizeof count)) write_full(fd, rates, count * sizeof(double));
+      static Arrived arrived;
+      arrived = {};
+      receive_all(fd, arrived);
+      write_full(fd, &arrived, sizeof arrived);
       return;
     }
     case Order::Kind::send:
@@ -195,19 +205,20 @@ void throughput(Report& report, const sockaddr_in& address, std::uint64_t length
   const int fd = open_order(report, metric.name, address,
                             {upload ? Order::Kind::receive : Order::Kind::send, milliseconds});
   if (fd < 0) return;
-  static double rates[max_windows];
-  std::uint32_t count = 0;
-  if (upload) {
-    if (!send_for(fd, milliseconds) || !read_full(fd, &count, sizeof count) ||
-        count > max_windows || !read_full(fd, rates, count * sizeof(double)))
-      die(metric.name);
-  } else {
-    count = receive_all(fd, rates);
-  }
+  static Arrived arrived;
+  arrived = {};
+  if (!upload)
+    receive_all(fd, arrived);
+  else if (!send_for(fd, milliseconds) || !read_full(fd, &arrived, sizeof arrived) ||
+           arrived.windows > max_windows)
+    die(metric.name);
   ::close(fd);
   Samples samples(max_windows);
-  for (std::uint32_t i = 0; i < count; ++i) samples.add(rates[i]);
+  for (std::uint32_t i = 0; i < arrived.windows; ++i) samples.add(arrived.rates[i]);
   report.result(metric, samples);
+  report.value({upload ? "net.tcp.upload_average" : "net.tcp.download_average", metric.unit,
+                metric.better, metric.pinning, "all of it, from the first byte to the last"},
+               arrived.average);
 }
 
 void measure_all(Report& report, const sockaddr_in& address, std::uint64_t length) {
