@@ -452,7 +452,7 @@ def pod_network(t):
     path = t.write("pods.json", {"apiVersion": "v1", "kind": "List", "items": [web, client]})
     dry = t.minirun("run", "--network", "bridge", "--dry-run", path).good()
     check("dev" in dry.out and "tbf" in dry.out and "18080" in dry.out, dry.out)
-    with open(t.dir / "err", "w") as err:
+    with open(t.dir / "pods.err", "w") as err:
         process = subprocess.Popen(t.command("run", "--network", "bridge", path), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=err, text=True)
     try:
@@ -469,7 +469,7 @@ def pod_network(t):
         check(re.search(r"tbf .*rate 10Mbit", shaped), shaped)
         again = t.minirun("run", "--network", "bridge", t.write("again.json", pod("web", [container("x", "true")])))
         equal([again.status, "runs already" in again.err], [125, True], again.err)
-        wait_until(lambda: "s: ready" in read(t.dir / "err"), "the probe at the pod's address succeeds", 60)
+        wait_until(lambda: "s: ready" in read(t.dir / "pods.err"), "the probe at the pod's address succeeds", 60)
     finally:
         process.kill()
         process.communicate(timeout=30)
