@@ -75,6 +75,7 @@ bench: build
 	@.ci/packages build bench
 	@bench/run $(BENCHFLAGS)
 	@bench/lifecycle $(LIFEFLAGS)
+	@bench/network $(NETFLAGS)
 
 vm: export CMD ?= echo 'usage: make vm CMD="..."'; exit 2
 vm:

@@ -308,9 +308,10 @@ std::string explanation_json(const Explanation& explanation, const ContainerSpec
   json values = json::array();
   json root = {{"name", name}, {"cgroup", json::object()}};
   for (const ExplainedGroup& group : explanation.groups) {
-    root["cgroup"]["container"] = group.path;
+    const bool of_cgroup = !group.path.empty();  // the network's values are in no file
+    if (of_cgroup) root["cgroup"]["container"] = group.path;
     for (const ExplainedValue& value : group.values) {
-      container["cgroup2"][value.file] = value.value;
+      if (of_cgroup) container["cgroup2"][value.file] = value.value;
       if (!value.v1_file.empty()) container["cgroup1"][value.v1_file] = value.value;
       values.push_back({{"file", value.file},
                         {"value", value.value},

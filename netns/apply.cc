@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/if_addr.h>
+#include <linux/if_bridge.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/pkt_cls.h>
@@ -23,8 +24,10 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "netns/netlink.h"
+#include "netns/port_rules.h"
 
 namespace minirun {
 
@@ -39,9 +42,12 @@ std::string content_of(int fd, std::size_t limit) {
   return text;
 }
 
-/// The first line that says something, without what only decorates it.
-std::string first_line(const std::string& text) {
-  std::string line = text.substr(0, text.find('\n'));
+/// The first or the last line, without what only decorates it.
+std::string line_of(std::string text, bool last) {
+  while (text.ends_with('\n')) text.pop_back();
+  const std::size_t end = last ? text.rfind('\n') : text.npos;
+  std::string line =
+      last && end != text.npos ? text.substr(end + 1) : text.substr(0, text.find('\n'));
   std::erase_if(line, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; });
   return line.size() > 300 ? line.substr(0, 300) : line;
 }
@@ -96,8 +102,8 @@ Result<std::string> run_tool(const ToolCall& call) {
   std::string text = content_of(output.get(), std::size_t{1} << 20);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
   if (call.output_tells_errors && !text.empty()) return plain_error(call.object, std::move(text));
-  std::string why = first_line(content_of(errors.get(), 4096));
-  if (why.empty()) why = first_line(text);
+  std::string why = line_of(content_of(errors.get(), 4096), call.last_line_tells);
+  if (why.empty()) why = line_of(text, call.last_line_tells);
   const std::string how = WIFEXITED(status)
                               ? fmt::format("status {}", WEXITSTATUS(status))
                               : fmt::format("SIG{}", ::sigabbrev_np(WTERMSIG(status)));
@@ -158,6 +164,20 @@ Status rename_link(Netlink& netlink, const NetStep& step) {
   return netlink.request(std::move(message), step.peer);
 }
 
+/// The bridge may send a frame out where it came in: where br_netfilter is loaded, a container's
+/// own published port is translated in the bridge and does not pass through the host's stack.
+Status let_back(Netlink& netlink, const std::string& device) {
+  ifinfomsg info{};
+  info.ifi_family = AF_BRIDGE;
+  info.ifi_index = TRY(index_of(netlink, device));
+  NetlinkMessage message(RTM_SETLINK, 0);
+  message.put(info).nest(IFLA_PROTINFO | NLA_F_NESTED, [&] {
+    const std::uint8_t on = 1;
+    message.attribute(IFLA_BRPORT_MODE, &on, sizeof on);
+  });
+  return netlink.request(std::move(message), device);
+}
+
 /// Both ends in one request: the peer is never in the host's namespace.
 Status add_veth(Netlink& netlink, const NetStep& step, int netns) {
   NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
@@ -174,7 +194,8 @@ Status add_veth(Netlink& netlink, const NetStep& step, int netns) {
       });
     });
   });
-  return netlink.request(std::move(message), step.device);
+  TRY(netlink.request(std::move(message), step.device));
+  return step.text == hairpin_port ? let_back(netlink, step.device) : Status();
 }
 
 Status add_ifb(Netlink& netlink, const NetStep& step) {
@@ -313,9 +334,11 @@ class Applier {
       container_ = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
       if (!own_ || !container_) return os_error(path);
     }
-    for (const NetStep& step : steps)
+    for (const NetStep& step : steps) {
+      TRY(fault_step("net", step.field));
       if (Status done = run_one(step); !done)
         return std::unexpected(std::move(done).error().in(step.field));
+    }
     return {};
   }
 

@@ -22,6 +22,7 @@ struct ToolCall {
   std::string object;
   int lock_fd = -1;                  ///< inherited: as long as it runs nobody else has the lock
   bool output_tells_errors = false;  ///< the detail of an error is its whole standard output
+  bool last_line_tells = false;      ///< of standard error, not the first
 };
 [[nodiscard]] Result<std::string> run_tool(const ToolCall& call);
 

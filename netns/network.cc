@@ -7,10 +7,12 @@
 
 #include <cerrno>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "netns/apply.h"
 #include "netns/files.h"
 #include "netns/pasta.h"
+#include "netns/port_rules.h"
 
 namespace minirun {
 namespace {
@@ -139,7 +141,9 @@ Status ContainerNetwork::prepare_bridge(int container_fd) {
   }
   store.state = plan_.state;
   TRY(store.save());
+  TRY(fault_step("net", "network"));
   TRY(apply_steps(plan_.network, {.nft = facts.nft, .lock_fd = store.lock_fd()}));
+  TRY(fault_step("net", "network"));
   TRY(make_network_files(container_fd, hosts_text(plan_.entry, request.id), request.hostname,
                          resolv_text(request.network.dns, host_resolv(request.network))));
   return rewrite_hosts(root_fd_, plan_.entry);
@@ -196,8 +200,12 @@ Status ContainerNetwork::attach_bridge(pid_t pid) {
   TRY(apply_steps(steps, {.pid = pid, .nft = launch_->facts.nft}));
   if (plan_.lease.ports.empty()) return {};
   NetworkStore store = TRY(NetworkStore::open(root_fd_, NetworkStore::If::exists));
-  const RuleTable table = plan_rules(table_name(launch_->request.root), store.state);
-  if (const Status done = apply_rules(launch_->facts.nft, table, store.lock_fd()); !done)
+  TRY(fault_step("net", "network.ports"));
+  const std::string name = table_name(launch_->request.root);
+  const std::string& nft = launch_->facts.nft;
+  if (apply_rules(nft, plan_port_rules(name, plan_.entry, plan_.lease), store.lock_fd())) return {};
+  // Somebody flushed the table. Whatever else it is, the whole one says it.
+  if (const Status done = apply_rules(nft, plan_rules(name, store.state), store.lock_fd()); !done)
     return std::unexpected(Error(done.error()).in("network.ports"));
   return {};
 }
@@ -288,11 +296,27 @@ Status remove_made_by_others(int root_fd, const std::string& id, const std::stri
 
 // ---------------------------------------------------------------- networks
 
+namespace {
+
+/// A bridge with our mark, of which state.json knows nothing any more, and its rules.
+Status remove_unknown(int root_fd, const Result<NetworkStore>& store, const std::string& name) {
+  const std::string root = network_owner(root_fd);
+  Netlink netlink = TRY(Netlink::open());
+  const Result<Link> link = find_link(netlink, name);
+  if (!link || link->kind != "bridge" || link->alias != bridge_alias(root))
+    return plain_error(name, "there is no such network");
+  TRY(remove_link(netlink, name));
+  return apply_rules(find_program("nft"),
+                     plan_rules(table_name(root), store ? store->state : NetworkState()),
+                     store ? store->lock_fd() : -1);
+}
+
+}  // namespace
+
 Status remove_network(int root_fd, const std::string& name) {
   Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
   if (!store && store.error().errnum != ENOENT) return std::unexpected(store.error());
-  if (!store || !store->state.networks.contains(name))
-    return plain_error(name, "there is no such network");
+  if (!store || !store->state.networks.contains(name)) return remove_unknown(root_fd, store, name);
   std::string users;
   for (const auto& [id, lease] : store->state.networks.at(name).leases)
     users += (users.empty() ? "" : ", ") + id;

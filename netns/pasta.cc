@@ -37,7 +37,11 @@ std::vector<std::string> plan_pasta(const std::string& program, const Network& n
 
 Status start_pasta(std::vector<std::string> command, pid_t pid) {
   command.push_back(std::to_string(pid));
-  TRY(run_tool({.arguments = std::move(command), .input = {}, .object = "network"}));
+  // Warnings come first, and each line comes with another when no syslog can be reached.
+  TRY(run_tool({.arguments = std::move(command),
+                .input = {},
+                .object = "network",
+                .last_line_tells = true}));
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "netns/port_rules.h"
 #include "spec/kubernetes/bandwidth.h"
 #include "spec/network_text.h"
 
@@ -364,6 +365,7 @@ class Planner {
                 .device = plan_.lease.device,
                 .peer = inside_name,
                 .bridge = wanted_.name,
+                .text = plan_.lease.ports.empty() ? "" : hairpin_port,
                 .mac = hardware_address(address),
                 .mtu = wanted_.mtu.value_or(plan_.entry.mtu)});
     plan_bandwidth();
@@ -390,7 +392,7 @@ class Planner {
     plan_.state.networks[wanted_.name] = plan_.entry;
     if (!plan_.lease.ports.empty())
       add(steps, {.op = Op::rules,
-                  .rules = plan_rules(table_name(request_.root), plan_.state),
+                  .rules = plan_port_rules(table_name(request_.root), plan_.entry, plan_.lease),
                   .field = "network.ports"});
   }
 
@@ -416,8 +418,8 @@ RateLimit rate_limit(std::uint64_t bits_per_second, std::uint32_t mtu) {
   const std::uint64_t packet = mtu + 14ULL;  // with the Ethernet header
   RateLimit limit;
   limit.rate_bytes = bits_per_second / 8;
-  limit.burst_bytes =
-      static_cast<std::uint32_t>(std::min(most, std::max(limit.rate_bytes / 50, 4 * packet)));
+  limit.burst_bytes = static_cast<std::uint32_t>(
+      std::min(most, kubernetes::own_burst_bits(bits_per_second, mtu) / 8));
   const std::uint64_t queue = std::max(limit.rate_bytes / 10, 20 * packet);
   limit.limit_bytes = static_cast<std::uint32_t>(std::min(most, limit.burst_bytes + queue));
   return limit;
@@ -439,11 +441,16 @@ std::vector<std::string> describe(const NetStep& step, const std::string& contai
               fmt::format("{} link set {} alias '{}'", ip, step.device, step.text)};
     case Op::rename:
       return {fmt::format("{} link set {} name {}", ip, step.device, step.peer)};
-    case Op::add_veth:
-      return {fmt::format("ip link add {0} mtu {1} type veth peer name {2} address {3} mtu {1} "
-                          "netns {4}",
-                          step.device, step.mtu, step.peer, mac_text(step.mac), container),
-              fmt::format("ip link set {} master {} up", step.device, step.bridge)};
+    case Op::add_veth: {
+      std::vector<std::string> lines = {
+          fmt::format("ip link add {0} mtu {1} type veth peer name {2} address {3} mtu {1} "
+                      "netns {4}",
+                      step.device, step.mtu, step.peer, mac_text(step.mac), container),
+          fmt::format("ip link set {} master {} up", step.device, step.bridge)};
+      if (!step.text.empty())
+        lines.push_back(fmt::format("bridge link set dev {} {} on", step.device, step.text));
+      return lines;
+    }
     case Op::add_ifb:
       return {fmt::format("ip link add {} mtu {} type ifb", step.device, step.mtu),
               fmt::format("ip link set {} up", step.device)};

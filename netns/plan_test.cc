@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace minirun {
 namespace {
 
@@ -12,6 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using Op = NetStep::Op;
 
 NetworkRequest request(const std::string& id = "a") {
@@ -177,13 +180,13 @@ TEST(NetworkPlan, ShapesByAnnotation) {
   const NetworkPlan plan = plan_network(wants, facts(), {});
   EXPECT_EQ(plan.lease.shaper, "mi0123456789ab");
   EXPECT_EQ(plan.state.networks.at("minirun0").leases.at("a").shaper, "mi0123456789ab");
-  EXPECT_THAT(plan.attach,
-              Contains(AllOf(
-                  Field(&NetStep::op, Op::limit_rate), Field(&NetStep::device, "mr0123456789ab"),
-                  Field(&NetStep::rate_bytes, 1'250'000U), Field(&NetStep::burst_bytes, 25'000U))));
+  EXPECT_THAT(plan.attach, Contains(AllOf(Field(&NetStep::op, Op::limit_rate),
+                                          Field(&NetStep::device, "mr0123456789ab"),
+                                          Field(&NetStep::rate_bytes, 1'250'000U),
+                                          Field(&NetStep::burst_bytes, 125'000U))));
   EXPECT_EQ(describe(plan.attach[1], "a")[0],
-            "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 25000 "
-            "limit 150000");
+            "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 125000 "
+            "limit 250000");
   wants.annotations = {{"kubernetes.io/egress-bandwidth", "fast"}};
   EXPECT_THAT(plan_network(wants, facts(), {}).findings,
               ElementsAre(error("/annotations/kubernetes.io~1egress-bandwidth", "fast")));
@@ -200,7 +203,10 @@ TEST(NetworkRules, PublishedPorts) {
   wants.network.ports = {{"", 8080, 80, false, ""}, {"127.0.0.1", 53, 53, true, ""}};
   const NetworkPlan plan = plan_network(wants, facts(), {});
   ASSERT_EQ(plan.attach.back().op, Op::rules);
+  EXPECT_EQ(describe(plan.attach[0], "a").back(), "bridge link set dev mr0123456789ab hairpin on");
   const auto lines = nft_commands(plan.attach.back().rules);
+  EXPECT_EQ(lines.size(), 3U);  // they are added to a table that stays
+  EXPECT_THAT(nft_json(plan.attach.back().rules), Not(HasSubstr("delete")));
   EXPECT_THAT(lines, Contains("nft add rule inet minirun published tcp dport 8080 dnat ip to "
                               "10.88.0.2:80"));
   EXPECT_THAT(lines, Contains("nft add rule inet minirun published ip6 daddr != ::1 tcp dport 8080 "
@@ -210,6 +216,18 @@ TEST(NetworkRules, PublishedPorts) {
                               "dport 53 dnat ip to 10.88.0.2:53"));
   EXPECT_THAT(nft_json(plan_rules("minirun", {})), HasSubstr("delete"));
   EXPECT_NE(table_name("/run/minirun"), table_name("/run/other"));
+}
+
+TEST(NetworkRules, NoForeignSender) {
+  const auto lines = nft_commands(plan_network(request(), facts(), {}).network[0].rules);
+  const auto allowed = std::ranges::find(
+      lines, "nft add rule inet minirun raw iifname minirun0 ip saddr 10.88.0.0/16 accept");
+  EXPECT_THAT(lines,
+              Contains("nft add rule inet minirun raw iifname minirun0 ip6 saddr ::/128 accept"));
+  const auto others =
+      std::ranges::find(lines, "nft add rule inet minirun raw iifname minirun0 drop");
+  ASSERT_NE(others, lines.end());
+  EXPECT_LT(allowed, others);
 }
 
 TEST(NetworkStateFile, RoundTrip) {

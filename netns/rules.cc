@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "netns/port_rules.h"
 #include "spec/address.h"
 
 namespace minirun {
@@ -36,6 +37,13 @@ void add_network(Table& table, const std::string& bridge, const NetworkEntry& en
   // route_localnet lets 127.0.0.1:PORT reach a container; nothing of a container may use it the
   // other way, to services that listen on the host's loopback only (CVE-2020-8558).
   table.rule("raw", {{What::in_device, bridge}, {What::destination4, "127.0.0.0/8"}}, {Then::drop});
+  // Nobody beyond the bridge gets a packet with a sender that is not of the network. Neighbours
+  // also use link-local addresses and the unspecified one.
+  table.rule("raw", {{What::in_device, bridge}, {What::source4, entry.subnet}}, {Then::accept});
+  for (const std::string& source : {entry.subnet6, std::string("fe80::/10"), std::string("::/128")})
+    if (!source.empty())
+      table.rule("raw", {{What::in_device, bridge}, {What::source6, source}}, {Then::accept});
+  table.rule("raw", {{What::in_device, bridge}}, {Then::drop});
   // Into the network comes what belongs to a connection, what a port was published for, and what
   // its own members send; not what other networks or machines route to it.
   table.rule("forward", {out, {What::established}}, {Then::accept});
@@ -94,7 +102,7 @@ std::string table_name(std::string_view root) {
 }
 
 RuleTable plan_rules(const std::string& name, const NetworkState& state) {
-  RuleTable result{name, {}, {}};
+  RuleTable result{.name = name, .chains = {}, .rules = {}};
   if (state.networks.empty()) return result;
   Table table(result);
   table.chain("raw", "filter", "prerouting", -300);
@@ -120,7 +128,18 @@ RuleTable plan_rules(const std::string& name, const NetworkState& state) {
   return result;
 }
 
+RuleTable plan_port_rules(const std::string& name, const NetworkEntry& entry, const Lease& lease) {
+  RuleTable result{.name = name, .chains = {}, .rules = {}};
+  Table table(result);
+  for (const PortMapping& port : lease.ports) add_port(table, entry, lease, port);
+  return result;
+}
+
 namespace {
+
+bool is_addition(const RuleTable& table) {
+  return table.chains.empty() && !table.rules.empty();
+}
 
 json compare(const char* op, json left, json right) {
   return {{"match", {{"op", op}, {"left", std::move(left)}, {"right", std::move(right)}}}};
@@ -252,7 +271,9 @@ std::string to_text(const RuleVerdict& verdict) {
 std::string nft_json(const RuleTable& table) {
   const json names = {{"family", "inet"}, {"name", table.name}};
   // Adding first makes the deletion of a table that is not there succeed.
-  json commands = {{{"add", {{"table", names}}}}, {{"delete", {{"table", names}}}}};
+  json commands = json::array();
+  if (!is_addition(table))
+    commands = {{{"add", {{"table", names}}}}, {{"delete", {{"table", names}}}}};
   if (!table.chains.empty()) commands.push_back({{"add", {{"table", names}}}});
   for (const RuleChain& chain : table.chains) {
     json value = {{"family", "inet"}, {"table", table.name}, {"name", chain.name}};
@@ -279,8 +300,10 @@ std::string nft_json(const RuleTable& table) {
 }
 
 std::vector<std::string> nft_commands(const RuleTable& table) {
-  std::vector<std::string> lines = {fmt::format("nft add table inet {}", table.name),
-                                    fmt::format("nft delete table inet {}", table.name)};
+  std::vector<std::string> lines;
+  if (!is_addition(table))
+    lines = {fmt::format("nft add table inet {}", table.name),
+             fmt::format("nft delete table inet {}", table.name)};
   if (!table.chains.empty()) lines.push_back(fmt::format("nft add table inet {}", table.name));
   for (const RuleChain& chain : table.chains)
     lines.push_back(fmt::format(

@@ -8,7 +8,9 @@
 #include <set>
 
 #include "cgroups/files.h"
+#include "netns/plan.h"
 #include "runtime/report.h"
+#include "spec/kubernetes/bandwidth.h"
 
 namespace minirun {
 
@@ -226,6 +228,43 @@ std::string written_field(const ContainerSpec& spec, const std::string& field) {
   return field;
 }
 
+/// The token buckets of a container's network; none when nothing limits it. An annotation that is
+/// no rate is the planner's error, not ours.
+std::optional<ExplainedGroup> explain_bandwidth(const ContainerSpec& spec) {
+  const Network& network = spec.network;
+  if (network.mode != Network::Mode::bridge && network.mode != Network::Mode::cni) return {};
+  ExplainedGroup group{.title = "network", .path = {}, .facts = {}, .values = {}};
+  const std::uint32_t mtu = network.mtu.value_or(1500);
+  for (const bool egress : {false, true}) {
+    std::optional<std::uint64_t> bits = egress ? network.egress_bits : network.ingress_bits;
+    std::string field = fmt::format("network.bandwidth.{}", egress ? "egress" : "ingress");
+    const std::string annotation(egress ? kubernetes::egress_bandwidth
+                                        : kubernetes::ingress_bandwidth);
+    if (const auto said = spec.annotations.find(annotation);
+        !bits && said != spec.annotations.end())
+      if (const auto rate = kubernetes::parse_bandwidth(said->second)) {
+        bits = *rate;
+        field = fmt::format("annotations[\"{}\"]: {}", annotation, said->second);
+      }
+    if (!bits) continue;
+    const RateLimit limit = rate_limit(*bits, mtu);
+    group.values.push_back(
+        {.file = egress ? "tc tbf of its ifb device (egress)" : "tc tbf of its veth (ingress)",
+         .value = fmt::format("rate {}bps burst {} limit {}", limit.rate_bytes, limit.burst_bytes,
+                              limit.limit_bytes),
+         .field = std::move(field),
+         .formula = fmt::format("rate = {} / 8 bytes/s; burst = max(rate / 10, 4 packets of {} "
+                                "bytes); limit = burst + max(rate / 10, 20 packets)",
+                                *bits, mtu + 14),
+         .writer = "minirun",
+         .effect = fmt::format("what it {} passes at {} kbit/s with all headers; after a pause {} "
+                               "bytes go at once, what waits beyond the limit is dropped",
+                               egress ? "sends" : "receives", *bits / 1000, limit.burst_bytes)});
+  }
+  if (group.values.empty()) return {};
+  return group;
+}
+
 }  // namespace
 
 Explanation explain_spec(const ContainerSpec& spec, const CgroupPlan& plan,
@@ -259,6 +298,7 @@ Explanation explain_spec(const ContainerSpec& spec, const CgroupPlan& plan,
   std::ranges::stable_sort(group.values, {},
                            [](const ExplainedValue& value) { return explained_rank(value.file); });
   result.groups.push_back(std::move(group));
+  if (auto network = explain_bandwidth(spec)) result.groups.push_back(std::move(*network));
   EffectivePath path{.who = "the container", .levels = {std::move(level)}, .conclusions = {}};
   conclude(path);
   result.paths.push_back(std::move(path));

@@ -87,12 +87,14 @@ Result<PathLevel> read_level(const HostFacts& facts, const std::string& path, bo
 
 Status read_back(Explanation& explanation, const HostFacts& facts, const std::string& path) {
   const CgroupFd cgroup = TRY(open_cgroup(facts.cgroup, path));
-  for (ExplainedGroup& group : explanation.groups)
+  for (ExplainedGroup& group : explanation.groups) {
+    if (group.path.empty()) continue;  // the network's: no files of a cgroup
     for (ExplainedValue& value : group.values) {
       const auto actual = read_value(cgroup.get(), value.file);
       value.actual = actual.value_or("(no such file)");
       value.drift = !actual || !same_value(value.file, value.value, *actual, facts.page_size_bytes);
     }
+  }
   EffectivePath levels{.who = "the container", .levels = {}, .conclusions = {}};
   for (std::string at = path; at != "/" && !at.empty(); at = parent_path(at))
     levels.levels.push_back(TRY(read_level(facts, at, at == path)));

@@ -324,7 +324,8 @@ class Launcher {
     TRY(observe(launched_));
     if (context_.network) {
       TRY(fault_point("network"));
-      TRY(context_.network(launched_.init.pid));
+      if (Status made = context_.network(launched_.init.pid); !made)
+        return std::unexpected(childs_error().value_or(std::move(made.error())));
       mark("network");
     }
     TRY(fault_point("wait for the child"));
@@ -354,6 +355,17 @@ class Launcher {
   void close_slots() {
     for (std::size_t i = 1; i < slots_.size(); ++i)
       if (slots_[i] >= 0) ::close(std::exchange(slots_[i], -1));
+  }
+
+  /// What ended the child, if it has: then its network namespace is gone, which is no more than a
+  /// consequence.
+  std::optional<Error> childs_error() {
+    pollfd channel{child_.channel.get(), POLLIN, 0};
+    if (::poll(&channel, 1, 0) <= 0) return std::nullopt;
+    const Result<std::optional<StageMessage>> packet = receive(child_.channel.get(), -1);
+    if (!packet || !*packet || (*packet)->message.kind != wire::MessageKind::failure)
+      return std::nullopt;
+    return failure_of(plan_.child, (*packet)->message.failure, launched_.init.pid);
   }
 
   void mark(const char* name) {

@@ -25,7 +25,7 @@ def sample(calls, begin):
     return sorted(chosen)
 
 
-def judge(traced, world_, name, error, cleaning):
+def judge(plan, traced, world_, name, error, cleaning):
     words = f"{traced.words()}"
     if traced.hung:
         raise Failure(f"hangs for more than {LIMIT_SECONDS} s; {words}")
@@ -40,6 +40,8 @@ def judge(traced, world_, name, error, cleaning):
             raise Failure(f"not one clear line; {words}")
         if traced.ended not in (125, 126, 127):
             raise Failure(f"an unexpected status; {words}")
+    if traced.ended == 0:
+        inject.tidy(plan)  # the bridge is to stay
     left = world_.dead(0.5) + world_.left()
     if not left:
         return
@@ -48,6 +50,7 @@ def judge(traced, world_, name, error, cleaning):
     if traced.ended == 0:
         raise Failure(f"says nothing about {'; '.join(left[:3])}")
     good(minirun("gc"), "gc")
+    inject.tidy(plan)
     world_.expect_nothing("after gc")
 
 
@@ -57,6 +60,7 @@ def run_loop(plan, full):
         if recorded.ended != 0:
             raise Failure(recorded.words())
         calls = recorded.calls
+        inject.tidy(plan)
         # Before main the C library works, and can only end the process; nothing exists then.
         begin = min(map(calls.index, ("poll", "newfstatat", "openat")))
         # Once the program was collected the failing call is one of those that clean up.
@@ -71,7 +75,7 @@ def run_loop(plan, full):
                     traced = Traced(world.command(*plan.words()), stop_at=index, error=error,
                                     limit=LIMIT_SECONDS)
                     name = traced.calls[index] if traced.reached else "?"
-                    judge(traced, world_, name, error, index > collected)
+                    judge(plan, traced, world_, name, error, index > collected)
                 report.case(f"{calls[index]} (call {index}) {errno.errorcode[error]}", one)
         good(inject.start(plans.TRUE, world_), "the same id after all of it")
         world_.expect_nothing("at the end")
@@ -80,7 +84,8 @@ def run_loop(plan, full):
 
 
 def make_tests(found, full):
-    tests = {"errno-run": run_loop(found["short"], full)}
+    tests = {"errno-run": run_loop(found["short"], full),
+             "errno-run-network": run_loop(found["network"], full)}
     if full:
         for name in ("oci", "userns", "many"):
             tests["errno-run-" + name] = run_loop(found[name], full)

@@ -35,6 +35,14 @@ def start(plan, world_, fault="", container=None):
 def remove(plan, container=None):
     if plan.detached:
         good(minirun("delete", "-f", container or world.ID), "delete -f")
+    tidy(plan)
+
+
+def tidy(plan):
+    """A bridge is to stay when its last container goes; `network gc` takes it, and then the table is gone, too."""
+    if plan.network:
+        good(minirun("network", "gc"), "network gc")
+        world.expect_no_rules()
 
 
 def told(result):
@@ -82,15 +90,19 @@ def fails(plan, world_, kind, index, words):
     told_, wanted = (re.sub(r"\.[0-9a-f]{16}\b", "", text) for text in (lines[0], words))
     if wanted not in told_ or os.strerror(errno.EIO) not in lines[0]:
         raise Failure(f"the message names neither {words!r} nor the errno: {lines[0]!r}")
+    if kind != "net":
+        tidy(plan)  # a container had been on it
     world_.expect_nothing("after the failure", 0)
+    if plan.network:
+        world.expect_no_rules()
 
 
-def parent_dies(plan, world_, index):
-    result = start(plan, world_, f"die:{index}")
+def parent_dies(plan, world_, fault):
+    result = start(plan, world_, fault)
     if result.status != -9:
         raise Failure(f"was to be killed; {result.words()}")
     after_death(plan, world_)
-    start(plan, world_, f"die:{index}")
+    start(plan, world_, fault)
     after_death(plan, world_, with_gc=False)
 
 
@@ -113,6 +125,7 @@ def after_death(plan, world_, with_gc=True):
     else:
         quick = plans.TRUE
         good(start(quick, world_), "the next run with the same id")
+    tidy(plan)
     world_.expect_nothing("after gc, delete or the next run")
 
 
@@ -131,6 +144,7 @@ def child_dies(plan, world_, index, committed):
             raise Failure(f"status {result.status}, not {sorted(want)}; {result.words()}")
         if result.status == plan.failure and len(result.err.splitlines()) != 1:
             raise Failure(f"not one line: {result.err!r}")
+    tidy(plan)
     world_.expect_nothing("after the child's death", 0)
 
 
@@ -143,7 +157,9 @@ def run_plan(plan, world_, report):
         counts[kind] = counts.get(kind, 0) + 1
         report.case(f"{kind}:{index} ({words})", lambda: fails(plan, world_, kind, index, words))
         if kind == "point":
-            report.case(f"die:{index} ({words})", lambda: parent_dies(plan, world_, index))
+            report.case(f"die:{index} ({words})", lambda: parent_dies(plan, world_, f"die:{index}"))
+        elif kind == "net":
+            report.case(f"net-die:{index} ({words})", lambda: parent_dies(plan, world_, f"net-die:{index}"))
         elif kind == "child":
             committed = word is not None and index > word
             report.case(f"child-die:{index} ({words})",
@@ -155,7 +171,7 @@ def run_plan(plan, world_, report):
     remove(plan)
     world_.expect_nothing("at the end")
     world_.expect_no_keyrings()
-    return ", ".join(f"{count} {kind}s" if kind == "point" else f"{count} steps of the {kind}"
+    return ", ".join(f"{count} {kind}s" if kind == "point" else f"{count} steps of the {kind.replace('net', 'network')}"
                      for kind, count in sorted(counts.items()))
 
 

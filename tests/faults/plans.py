@@ -10,9 +10,10 @@ ROOTFS = world.WORK + "/rootfs"
 
 
 class Plan:
-    def __init__(self, name, spec, *options, terminal=False, create=False):
+    def __init__(self, name, spec, *options, terminal=False, create=False, network=False):
         self.name, self.spec, self.options, self.terminal = name, spec, list(options), terminal
         self.create = create  # `minirun create` of the bundle `spec`, which then needs a `start`
+        self.network = network  # makes a bridge, which stays until `network gc`
 
     @property
     def detached(self):
@@ -111,6 +112,10 @@ def short_hooks(spec):
 USERNS = {"command": ["true"], "userns": {"uid": ["0:100000:65536"], "gid": ["0:100000:65536"]}}
 LIMITS = {"command": ["true"],
           "resources": {"limits": {"cpu": "500m", "memory": "64Mi", "pids": 50}}}
+# Every kind of step that a network has; each case makes the bridge anew.
+NETWORK = {"command": ["true"], "network": {
+    "mode": "bridge", "ports": ["8080:80", "5353:53/udp"], "hosts": {"db": "192.0.2.9"},
+    "bandwidth": {"ingress": "10M", "egress": "10M"}}}
 
 
 def nothing(_spec):
@@ -127,6 +132,8 @@ TRUE = Plan("true", world.WORK + "/short.json")
 def make_all():
     """By name. What the host cannot run is found out by the caller, who skips it with the words."""
     make_rootfs()
+    with open("/proc/sys/net/ipv4/ip_forward", "w") as file:  # of our own namespace; else each run warns
+        file.write("1")
     short = write("short", {"command": ["true"]})
     oci = bundle("oci", nothing)
     asleep = bundle("asleep", sleeps)
@@ -137,5 +144,6 @@ def make_all():
              Plan("limits", write("limits", LIMITS)),
              Plan("detached", asleep, "-d"), Plan("sleep", asleep),
              Plan("hooks", bundle("hooks", short_hooks)),
-             Plan("create", bundle("create", hooks), create=True)]
+             Plan("create", bundle("create", hooks), create=True),
+             Plan("network", write("network", NETWORK), network=True)]
     return {plan.name: plan for plan in plans}

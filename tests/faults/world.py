@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -211,6 +212,13 @@ def keyrings():
         return {line.split()[0] for line in file if "_ses." + ID in line}
 
 
+def expect_no_rules():
+    """Our network namespace has no table of nftables: nobody but minirun makes one here."""
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or done.stdout:
+        raise Failure(f"nft list tables: {done.stdout or done.stderr!r}")
+
+
 def picture():
     """All that a container could leave, but its processes."""
     with open("/proc/self/mountinfo") as file:
@@ -276,6 +284,7 @@ class World:
             except OSError:
                 pass
         self.dead(5)
+        minirun("network", "gc")
         for name in os.listdir(STATE) if os.path.isdir(STATE) else []:
             if os.path.join(STATE, name) not in self.before["file"]:
                 shutil.rmtree(os.path.join(STATE, name), ignore_errors=True)

@@ -6,13 +6,16 @@ Each test first enters a network namespace of its own: its bridge, rules and for
 import ctypes
 import json
 import os
+import pathlib
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
 
-from harness import MINIRUN, Failure, Skip, check, equal, libc, test, wait_until, within
+from harness import MINIRUN, Failure, Skip, check, command_line, descendants, equal, libc, test, wait_until, within
+from integration.rootless import GID, UID, User
 
 CLONE_NEWNET = 0x40000000
 
@@ -36,19 +39,44 @@ while True:
             data, peer = s.recvfrom(100); s.sendto(peer[0].encode(), peer)
 """
 
-# Asks HOST PORT KIND ... and prints one answer or "-" per question.
+# Asks HOST PORT KIND ... and prints one answer or "-" per question. A KIND that begins with "no-" is one to which no
+# answer will come: it is not waited for as long as for one that a busy machine still has to give.
 CLIENT = """
 import socket, sys
 for host, port, kind in zip(*[iter(sys.argv[1:])] * 3):
+    patience = 1 if kind.startswith("no-") else 8
+    kind = kind.removeprefix("no-")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, int(port), {"6": socket.AF_INET6, "4": socket.AF_INET}.get(kind[-1], 0))[0]
         s = socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM)
-        s.settimeout(1.5)
+        s.settimeout(patience)
         s.connect(address)
-        if kind.startswith("udp"): s.send(b"?")
+        if not kind.startswith("tcp"): s.send(b"?")  # "ask": over TCP, and the server waits for it
         print(s.recv(100).decode().removeprefix("::ffff:") or "-")
     except OSError as error:
         print("-")
+"""
+
+
+# Prints the first datagram to PORT.
+HEAR = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", int(sys.argv[1])))
+s.settimeout(15)
+print("listens", flush=True)
+print(s.recv(100).decode())
+"""
+
+# Sends "forged" to HOST PORT from an address of somebody else, with a header of its own making, and then "honest".
+FORGE = """
+import socket, struct, sys
+host, port = sys.argv[1], int(sys.argv[2])
+payload = struct.pack("!HHHH", 999, port, 14, 0) + b"forged"
+header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.99"),
+                     socket.inet_aton(host))
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).sendto(header + payload, (host, 0))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"honest", (host, port))
 """
 
 
@@ -105,14 +133,14 @@ def serve(t, port, network, name):
     t.run(spec, options=["--id", container, "-d"]).good()
     bridge = network.get("name", "minirun0") if isinstance(network, dict) else "minirun0"
     lease = networks(t)[bridge]["containers"][container]
-    wait_until(lambda: ask(lease["ip"], port, "tcp") != ["-"], f"the server of {name}", 30)
+    wait_until(lambda: ask(lease["ip"], port, "no-tcp") != ["-"], f"the server of {name}", 30)
     return container, lease
 
 
 class Outside:
     """A machine beyond this host: 192.0.2.2, which has a route to the containers and the server on port 7000."""
 
-    def __init__(self):
+    def __init__(self, six=False):
         self.process = subprocess.Popen(["unshare", "-n", "cat"], stdin=subprocess.PIPE)
         own = os.readlink("/proc/self/ns/net")
         wait_until(lambda: os.readlink(f"/proc/{self.process.pid}/ns/net") != own, "the namespace outside")
@@ -123,8 +151,12 @@ class Outside:
                       "route add 10.0.0.0/8 via 192.0.2.1"):
             self.run("ip", *words.split())
         ip("route add default via 192.0.2.2")
+        if six:  # detection of duplicates would take a second
+            ip("addr add 2001:db8::1/64 dev up0 nodad")
+            self.run(*"ip addr add 2001:db8::2/64 dev up0 nodad".split())
+            self.run(*"ip route add default via 2001:db8::1".split())
         self.server = subprocess.Popen([*self.words(), sys.executable, "-c", SERVER, "7000"])
-        wait_until(lambda: ask("192.0.2.2", 7000, "tcp") != ["-"], "the server outside")
+        wait_until(lambda: ask("192.0.2.2", 7000, "no-tcp") != ["-"], "the server outside")
 
     def words(self):
         return ["nsenter", "-t", str(self.process.pid), "-n"]
@@ -157,7 +189,7 @@ def network_paths(t):
 
     # From the host.
     equal(ask(lease["ip"], 80, "tcp", six, 80, "tcp6", "127.0.0.1", 8080, "tcp", "127.0.0.1", 8080, "udp",
-              "127.0.0.1", 8081, "tcp", "192.0.2.1", 8080, "tcp", "192.0.2.1", 8081, "tcp"),
+              "127.0.0.1", 8081, "tcp", "192.0.2.1", 8080, "tcp", "192.0.2.1", 8081, "no-tcp"),
           ["10.88.0.1", "fd6d:6e72:a58::1", "10.88.0.1", "10.88.0.1", "10.88.0.1", "192.0.2.1", "-"],
           "answers to the host")
     equal(ask("fd6d:6e72:a58::1", 8080, "tcp6"), ["fd6d:6e72:a58::1"], "a published port over IPv6")
@@ -165,7 +197,7 @@ def network_paths(t):
     # From a container on the same bridge: by name (both families), the host, published ports, and the world.
     questions = [lease["ip"], 80, "tcp", "web", 80, "tcp6", web, 80, "udp4", "web", 80, "tcp4", "host.minirun.internal", 7001,
                  "tcp4", "10.88.0.1", 8080, "tcp", "192.0.2.2", 7000, "tcp", "192.0.2.2", 7000, "udp",
-                 other["ip"], 80, "tcp", other["ip6"], 80, "tcp6", "10.88.0.1", 8081, "tcp"]
+                 other["ip"], 80, "no-tcp", other["ip6"], 80, "no-tcp6", "10.88.0.1", 8081, "no-tcp"]
     client = t.run({"command": ["python3", "-c", CLIENT, *map(str, questions)], "network": "bridge"}).good()
     answers = client.out.split()
     mine = answers[0]
@@ -175,9 +207,13 @@ def network_paths(t):
     equal(answers[6:8], ["192.0.2.1"] * 2, "the sender that the outside sees (masquerade)")
     equal(answers[8:], ["-"] * 3, "the other bridge, and a port of the host's loopback")
 
+    # Its own published port, out of the bridge and in again.
+    equal(t.minirun("exec", web, "python3", "-c", CLIENT, "10.88.0.1", "8080", "tcp4").good().out.split(), ["10.88.0.1"],
+          "a container's own published port")
+
     # From outside: what is published, and nothing else.
     equal(outside.ask("192.0.2.1", 8080, "tcp", "192.0.2.1", 8080, "udp", "192.0.2.1", 8082, "tcp", "192.0.2.1", 8081,
-                      "tcp", lease["ip"], 80, "tcp"), ["192.0.2.2"] * 3 + ["-"] * 2, "answers to the outside")
+                      "no-tcp", lease["ip"], 80, "no-tcp"), ["192.0.2.2"] * 3 + ["-"] * 2, "answers to the outside")
 
     for container in json.loads(json.dumps([*networks(t)["minirun0"]["containers"],
                                             *networks(t)["minirun1"]["containers"]])):
@@ -187,6 +223,39 @@ def network_paths(t):
         equal(forwarding.read().strip(), "0", "forwarding of the uplink after the last network")
     hosted.kill()
     hosted.wait()
+    outside.end()
+
+
+@test(limit=90)
+def network_ipv6(t):
+    """Where the host forwards IPv6: published ports from outside, masquerading, and no way in without a port. No packet
+    leaves with a sender that is not of the network. Where the host forwards no IPv4: it is turned on for the bridge and
+    the uplink only, and said so."""
+    own_network()
+    outside = Outside(six=True)
+    ip("link add other0 type veth peer name other1")
+    conf = pathlib.Path("/proc/sys/net")
+    (conf / "ipv6/conf/all/forwarding").write_text("1")
+    said = t.run({"command": ["true"], "network": "bridge"}).good().err
+    check("IPv4 forwarding is off on this host: it is turned on for minirun0 and, for its packets only, for up0" in said,
+          f"not said: {said}")
+    state = {name: (conf / f"ipv4/conf/{name}/forwarding").read_text().strip()
+             for name in ("all", "minirun0", "up0", "other0")}
+    equal(state, {"all": "0", "minirun0": "1", "up0": "1", "other0": "0"}, "forwarding of IPv4")
+    web, lease = serve(t, 80, {"mode": "bridge", "ports": ["8080:80/tcp", "8080:80/udp"]}, "web")
+    equal(outside.ask("2001:db8::1", 8080, "tcp6", "2001:db8::1", 8080, "udp6", lease["ip6"], 80, "no-tcp6"),
+          ["2001:db8::2", "2001:db8::2", "-"], "answers to the outside")
+    asked = t.minirun("exec", web, "python3", "-c", CLIENT, "2001:db8::2", "7000", "tcp6", "2001:db8::2", "7000", "udp6")
+    equal(asked.good().out.split(), ["2001:db8::1"] * 2, "the sender that the outside sees (masquerade)")
+    # The way is the same for both packets, and the forged one goes first.
+    hears = subprocess.Popen([*outside.words(), sys.executable, "-c", HEAR, "7002"], stdout=subprocess.PIPE, text=True)
+    equal(hears.stdout.readline(), "listens\n", "a listener outside")
+    t.minirun("exec", web, "python3", "-c", FORGE, "192.0.2.2", "7002").good()
+    equal(hears.communicate(timeout=20)[0], "honest\n", "what the outside hears of a container that forges its sender")
+    t.minirun("delete", "-f", web).good()
+    nothing_left(t)
+    equal((conf / "ipv4/conf/up0/forwarding").read_text().strip(), "0", "forwarding of the uplink after the last network")
+    ip("link del other0")
     outside.end()
 
 
@@ -204,6 +273,13 @@ def network_files(t):
         check(line in seen.splitlines(), f"{line!r} is not in {seen!r}")
     refused = t.minirun("exec", first, "sh", "-c", "echo x >> /etc/hosts")
     check(refused.status != 0, "/etc/hosts is the host's and can be written")
+    for path, mode in (("@network", 0o700), ("@network/state.json", 0o600), ("@network/lock", 0o600)):
+        equal(stat.S_IMODE((t.root / path).stat().st_mode), mode, f"permissions of {path}")
+    table = t.minirun("network", "ls").good().out.splitlines()
+    equal([line.split() for line in table[1:]], [["minirun0", "10.88.0.0/16", "fd6d:6e72:a58::/64", "1"]], "network ls")
+    inspected, = json.loads(t.minirun("network", "inspect", "minirun0").good().out)
+    equal((inspected["gateway"], inspected["containers"][first]["ip"]), ("10.88.0.1", "10.88.0.77"), "network inspect")
+    t.refused(t.minirun("network", "inspect", "nosuch0"), "nosuch0", "no such network", status=1)
     second = t.id()
     t.run({"name": "second", "command": ["sleep", "60"], "network": "bridge"}, options=["--id", second, "-d"]).good()
     check("second" in t.minirun("exec", first, "cat", "/etc/hosts").out, "the first does not know the second")
@@ -217,34 +293,91 @@ def network_files(t):
     nothing_left(t)
 
 
-@test(limit=60)
+# Says how much of each second this machine did not let a thread with a real-time priority run: what it was late, when it
+# had asked to be woken every 5 ms. A limit cannot be reached in time that nobody had.
+LATENESS = """
+import sys, time
+while True:
+    lost, begin = 0.0, time.monotonic()
+    while (now := time.monotonic()) < begin + 0.1:
+        time.sleep(0.005)
+        lost += max(0.0, time.monotonic() - now - 0.010)
+    print(begin, lost, flush=True)
+"""
+
+
+class Iperf:
+    """iperf3 in one direction for 5 s, client and server with a real-time priority, so that others on the processors do
+    not take part in the measurement. The receiver, which is the server, tells what came through in each second."""
+    priority = ["chrt", "-r", "20"]
+
+    def __init__(self, server, client, listening):
+        self.processes = [subprocess.Popen([*self.priority, *server], stdout=subprocess.PIPE, text=True,
+                                           stdin=subprocess.DEVNULL)]
+        wait_until(listening, "an iperf3 server that listens", 20)
+        self.begin = time.monotonic()
+        self.processes.append(subprocess.Popen([*self.priority, *client], stdout=subprocess.PIPE, text=True,
+                                               stdin=subprocess.DEVNULL))
+
+    def result(self):
+        """Bits of payload in each of the five seconds."""
+        found = json.loads(self.processes[0].communicate(timeout=25)[0])
+        self.processes[1].communicate(timeout=10)
+        check("error" not in found and found["intervals"], f"iperf3: {found.get('error')}")
+        rates = [i["sum"]["bits_per_second"] / 1e6 for i in found["intervals"] if i["sum"]["seconds"] > 0.5][:5]
+        equal(len(rates), 5, "seconds that iperf3 measured")
+        return rates
+
+    def end(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@test(limit=90)
 def network_bandwidth(t):
-    """10 Mbit/s of ingress and egress hold within 10 % over 5 s, the first second included (iperf3)."""
+    """10 Mbit/s of ingress and egress hold within 10 % over 5 s, the first second included (iperf3); `explain` has the
+    rate and the burst."""
     if not shutil.which("iperf3"):
         raise Skip("iperf3 is not installed")
     own_network()
-    t.run({"command": ["true"], "network": "bridge"}).good()
     limit = {"mode": "bridge", "bandwidth": {"ingress": "10M", "egress": "10M"}}
-    servers, clients = [], []
-    for port, more in ((5201, []), (5202, ["-R"])):
-        servers.append(subprocess.Popen(["iperf3", "-s", "-1", "-J", "-p", str(port)], stdout=subprocess.PIPE,
-                                        text=True))
-        wait_until(lambda: f":{port} " in subprocess.run(["ss", "-Hltn"], capture_output=True, text=True,
-                                                        check=True).stdout, "iperf3", 20)
-        spec = t.write(f"iperf-{port}.json", {"command": ["iperf3", "-c", "10.88.0.1", "-p", str(port), "-t", "5", "-i",
-                                                          "1", "-J", *more], "network": limit})
-        clients.append(subprocess.Popen(t.command("run", "--id", t.id(), spec), stdout=subprocess.PIPE, text=True))
-    results = [json.loads(process.communicate(timeout=40)[0]) for process in clients]
-    for result in results:  # else its server would wait for ever
-        check("error" not in result, f"iperf3: {result.get('error')}")
-    results += [json.loads(process.communicate(timeout=40)[0]) for process in servers]
-    # Who receives tells what came through: the host for egress, the container for ingress.
-    for name, result in (("egress", results[2]), ("ingress", results[1])):
-        check("intervals" in result and result["intervals"], f"iperf3 measured nothing: {result}")
-        rates = [i["sum"]["bits_per_second"] / 1e6 for i in result["intervals"] if i["sum"]["seconds"] > 0.5][:5]
-        equal(len(rates), 5, f"seconds of {name}")
-        within(round(rates[0], 2), 9, 11, f"Mbit/s of {name} in the first second")
-        within(round(sum(rates) / 5, 2), 9, 11, f"Mbit/s of {name} in 5 s")
+    explained = t.minirun("explain", t.write("explain.json", {"command": ["true"], "network": limit})).good().out
+    check("rate 1250000bps burst 125000 limit 250000" in explained, f"not explained: {explained}")
+    # One for each direction: in the same one acknowledgements would wait behind the data of the other stream.
+    sender, receiver = t.id(), t.id()
+    for container in (sender, receiver):
+        t.run({"command": ["sleep", "80"], "network": limit}, options=["--id", container, "-d"]).good()
+    address = networks(t)["minirun0"]["containers"][receiver]["ip"]
+    pid = json.loads(t.minirun("state", receiver).good().out)["pid"]
+
+    def listens(*where):
+        return lambda: ":5201 " in subprocess.run([*where, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+
+    client = ["iperf3", "-t", "5", "-i", "1", "--connect-timeout", "5000", "-c"]
+    server = ["iperf3", "-s", "-1", "-J", "-i", "1"]
+    late = subprocess.Popen([*Iperf.priority, sys.executable, "-c", LATENESS], stdout=subprocess.PIPE, text=True)
+    # Each by its sender: a reverse test (-R) of iperf3 can hang when its receiver stops reading at the end.
+    started = []
+    try:
+        started.append(Iperf(server, [*t.command("exec", sender), *client, "10.88.0.1"], listens()))
+        started.append(Iperf([*t.command("exec", receiver), *server], [*client, address], listens("nsenter", "-t", str(pid), "-n")))
+        results = [(name, iperf.begin, iperf.result()) for name, iperf in zip(("egress", "ingress"), started)]
+    finally:
+        late.kill()
+        for iperf in started:
+            iperf.end()
+    lost = [tuple(map(float, line.split())) for line in late.communicate()[0].splitlines() if line.count(" ") == 1]
+    for name, begin, rates in results:
+        # The client needs its own time to come up: what was lost within two seconds counts for the first.
+        first = sum(seconds for when, seconds in lost if begin <= when < begin + 2)
+        whole = sum(seconds for when, seconds in lost if begin <= when < begin + 7)
+        print(f"# the machine was away for {first:.3f} s in the first and {whole:.3f} s in all seconds of {name}")
+        within(round(rates[0], 2), 9 * (1 - min(first, 0.5)), 11, f"Mbit/s of {name} in the first second")
+        within(round(sum(rates) / 5, 2), 9 * (1 - min(whole / 5, 0.5)), 11, f"Mbit/s of {name} in 5 s")
+    for container in (sender, receiver):
+        t.minirun("delete", "-f", container).good()
     nothing_left(t)
 
 
@@ -275,7 +408,7 @@ def network_many(t):
     nothing_left(t)
 
 
-@test(limit=120)
+@test(limit=180)
 def network_crash(t):
     """minirun is killed before each of its system calls that changes a network, a lease or a file: gc leaves nothing."""
     own_network()
@@ -284,9 +417,9 @@ def network_crash(t):
     spec = t.write("crash.json", {"command": ["true"], "network": {
         "mode": "bridge", "ports": ["8080:80"], "bandwidth": {"egress": "1M", "ingress": "1M"}}})
     cases = 0
-    # sendto carries every request of rtnetlink; a step of 3 in the VM, where a case takes a second.
+    # sendto carries every request of rtnetlink; only a few in the VM, where a case takes some seconds.
     for call, step in (("sendto", 2), ("renameat", 1), ("setns", 1), ("memfd_create", 1), ("unlinkat", 1), ("pwrite64", 1)):
-        for n in range(1, 200, step * (3 if t.alone else 1)):
+        for n in range(1, 200, step * (12 if t.alone else 1)):
             container = t.id()
             done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
                                    f"inject={call}:signal=SIGKILL:when={n}", *t.command("run", "--id", container, spec)],
@@ -304,7 +437,7 @@ def network_crash(t):
             check(not (t.root / container).exists(), f"SIGKILL at {call} {n}: the state is left")
         else:
             raise Failure(f"{call} had no end")
-    check(cases >= (15 if t.alone else 40), f"only {cases} points were reached")
+    check(cases >= (5 if t.alone else 40), f"only {cases} points were reached")
     print(f"# killed at {cases} points")
     nothing_left(t)
 
@@ -329,6 +462,18 @@ def network_bad_input(t):
     refused({"name": "a-name-of-16-chr"}, "network/name", "16 characters, an interface at most 15")
     check("foreign0" in links(), "a foreign bridge is gone")
 
+    # What would become a line of a file or a word of a rule or of a command is refused before it is one.
+    for network, field in (({"name": "br;reboot"}, "network/name"), ({"name": "-x"}, "network/name"),
+                           ({"name": "a b"}, "network/name"), ({"name": "a/b"}, "network/name"),
+                           ({"hosts": {"a b": "192.0.2.1"}}, "network/hosts"),
+                           ({"hosts": {"a\nb": "192.0.2.1"}}, "network/hosts"),
+                           ({"hosts": {"a": "192.0.2.1\n192.0.2.2 b"}}, "network/hosts"),
+                           ({"dns": ["192.0.2.1\noptions x"]}, "network/dns"),
+                           ({"ip": "10.88.0.9 accept"}, "network/ip"), ({"subnet": "10.88.0.0/16;"}, "network/subnet"),
+                           ({"ports": ["8080:80/tcp accept"]}, "network/ports"),
+                           ({"ports": ["127.0.0.1 :8080:80"]}, "network/ports"),
+                           ({"bandwidth": {"ingress": "10M burst 1"}}, "network/bandwidth/ingress")):
+        refused(network, field)
     # A port that a process of the host has, with its name.
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 8080))
@@ -355,6 +500,13 @@ def network_bad_input(t):
     check(result.returncode == 125 and "is not this minirun's" in result.stderr, f"accepted: {result.stderr}")
     t.minirun("network", "rm", "small0").good()
 
+    # Somebody has removed the leases: the bridge is not used, and what the error says to do works.
+    t.run({"command": ["true"], "network": {"name": "lost0"}}).good()
+    shutil.rmtree(t.root / "@network")
+    refused({"name": "lost0"}, "network", "nothing is known of its addresses", "minirun network rm lost0")
+    t.minirun("network", "rm", "lost0").good()
+    check("lost0" not in links() and "lost0" not in rules(), "a rest of the lost network")
+
     # A change that the kernel refuses in the middle: all undone, the network that was made for it too.
     before = links()
     bad = t.run({"command": ["/nonexistent"], "network": "bridge"})
@@ -368,6 +520,18 @@ def network_bad_input(t):
         refused("bridge", "network", "needs the program nft, which is not installed")
     finally:
         subprocess.run(["/bin/umount", "/usr/sbin"], check=True)
+
+
+# A CNI plugin that passes the result of the one before, and fails on the command "on".
+PLUGIN = """#!/usr/bin/python3
+import json, os, sys
+told = json.load(sys.stdin)
+if os.environ["CNI_COMMAND"] == told["on"]:
+    print(json.dumps({"cniVersion": "1.0.0", "code": 100, "msg": "was told to fail", "details": "it is a test"}))
+    sys.exit(1)
+if os.environ["CNI_COMMAND"] == "ADD":
+    print(json.dumps(told["prevResult"]))
+"""
 
 
 @test(limit=90)
@@ -416,6 +580,91 @@ def network_cni(t):
     failed = t.run(spec, options=["--cni", broken])
     equal(failed.status, 125, "exit status with a plugin that fails")
     check("CNI plugin bridge ADD" in failed.err and "invalid CIDR address" in failed.err, f"not said: {failed.err}")
+    # A plugin that fails behind one that has worked: the first is undone, whether ADD or CHECK failed.
+    bridge["ipam"] = {"type": "host-local", "dataDir": str(leases), "ranges": [[{"subnet": "10.70.0.0/24"}]]}
+    t.write("fails", PLUGIN, mode=0o755)
+    for command in ("ADD", "CHECK"):
+        chain = t.write(f"{command}.conflist", {"cniVersion": "1.0.0", "name": "test", "plugins": [
+            bridge, {"type": "fails", "on": command}]})
+        failed = t.run({"command": ["true"]}, options=["--cni", chain],
+                       env={**os.environ, "CNI_PATH": f"{t.dir}:/usr/lib/cni"})
+        t.refused(failed, f"CNI plugin fails {command}", "was told to fail: it is a test")
+        equal(held(), [], f"addresses after a failed {command}")
     ip("link del cni0")
     left = [link for link in links() if link.startswith(("veth", "bwp"))]
     equal(left, [], "interfaces of the plugins")
+
+
+# As SERVER, but over TCP it hears first: the pasta of Debian 12 loses the words of a server that closes at once.
+LISTENER = SERVER.replace("c, peer = s.accept(); c.sendall", "c, peer = s.accept(); c.recv(100); c.sendall")
+
+
+@test(limit=120)
+def network_pasta(t):
+    """An ordinary user's container has a network through pasta: the way out over TCP and UDP, published ports from this
+    host and from outside, and not the host's loopback. Neither delete nor a SIGKILL of minirun leaves a pasta, and where
+    it is missing that is said."""
+    if not shutil.which("pasta"):
+        raise Skip("pasta is not installed (package passt)")
+    own_network()
+    outside = Outside()
+    hosted = subprocess.Popen([sys.executable, "-c", SERVER, "7001"])
+    # As udev makes it; the node of a build machine may be root's alone.
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/dev/net"], check=True)
+    subprocess.run(["mknod", "-m", "666", "/dev/net/tun", "c", "10", "200"], check=True)
+    user = User(t)
+    for name in ("usr", "etc"):
+        (user.home / "rootfs" / name).mkdir()
+        os.chown(user.home / "rootfs" / name, UID, GID)
+    for name in ("lib", "lib64"):
+        (user.home / "rootfs" / name).symlink_to(f"usr/{name}")
+
+    def spec(*command, **network):
+        path = user.home / f"pasta-{t.id()}.json"
+        path.write_text(json.dumps({"command": ["/usr/bin/python3", "-c", *map(str, command)],
+                                    "root": str(user.home / "rootfs"), "mounts": ["/usr:/usr:ro"],
+                                    "network": {"mode": "pasta", **network}}))
+        return path
+
+    def pastas():
+        return [pid for pid in descendants(os.getpid()) if command_line(pid).startswith("/usr/bin/pasta")]
+
+    asked = user.call("run", spec(CLIENT, "192.0.2.2", 7000, "tcp", "192.0.2.2", 7000, "udp", "127.0.0.1", 7001, "no-tcp",
+                                  "192.0.2.1", 7001, "no-tcp"))
+    equal((asked.returncode, asked.stdout.split()), (0, ["192.0.2.1"] * 2 + ["-"] * 2), "answers to a container")
+    wait_until(lambda: not pastas(), "the end of pasta")
+    name = t.id()
+    published = ["8081:8080/tcp", "8080:8080/udp"]
+    equal(user.call("run", "-d", "--id", name, spec(LISTENER, 8080, ports=published)).returncode, 0, "status of run -d")
+    wait_until(lambda: ask("127.0.0.1", 8081, "no-ask") != ["-"], "the published port", 30)
+    # From loopback that pasta has no answers over UDP when the numbers differ.
+    equal(ask("127.0.0.1", 8080, "udp"), ["127.0.0.1"], "an answer over UDP to loopback")
+    equal(outside.ask("192.0.2.1", 8081, "ask", "192.0.2.1", 8080, "udp", "192.0.2.1", 8080, "no-ask"),
+          ["192.0.2.2"] * 2 + ["-"], "answers to the outside")
+    equal(user.call("delete", "-f", name).returncode, 0, "status of delete -f")
+    wait_until(lambda: not pastas(), "the end of pasta after delete")
+
+    # The same command as of `call`, but killed.
+    killed = subprocess.Popen(["setpriv", "--reuid", str(UID), "--regid", str(GID), "--clear-groups", "--", "env", "-i",
+                               f"XDG_RUNTIME_DIR={user.home}", "PATH=/usr/bin:/bin", user.minirun, "run", "--id", t.id(),
+                               spec("import time; time.sleep(1000)")], stdin=subprocess.DEVNULL)
+    wait_until(pastas, "pasta of a foreground run")
+    killed.kill()
+    killed.wait()
+    equal(user.call("gc").returncode, 0, "status of gc")
+    wait_until(lambda: not pastas(), "the end of pasta after a SIGKILL and gc")
+
+    subprocess.run(["mount", "--bind", "/dev/null", "/usr/bin/pasta"], check=True)
+    try:
+        refused = user.call("run", spec("pass"))
+    finally:
+        subprocess.run(["umount", "/usr/bin/pasta"], check=True)
+    equal(refused.returncode, 125, "status without pasta")
+    check("network: pasta is not installed (package passt), and without it users other than root have only the networks "
+          "none and host" in refused.stderr, f"not said: {refused.stderr}")
+    limited = user.call("run", spec("pass", bandwidth={"egress": "1M"}))
+    check(limited.returncode == 125 and "/network: bandwidth needs a bridge" in limited.stderr, limited.stderr)
+    subprocess.run(["umount", "/dev/net"], check=True)
+    hosted.kill()
+    hosted.wait()
+    outside.end()
