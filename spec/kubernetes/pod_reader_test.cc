@@ -322,7 +322,7 @@ TEST(PodReader, ResourceFieldsAreRoundedUp) {
                                                                  {"G", "", true}}));
   EXPECT_EQ(texts(with_container("    env:\n    - {name: A, valueFrom: {resourceFieldRef: "
                                  "{containerName: z, resource: limits.cpu}}}\n")),
-            "8:44 error /spec/containers/0/env/0/valueFrom/resourceFieldRef: no container is named "
+            "8:47 error /spec/containers/0/env/0/valueFrom/resourceFieldRef: no container is named "
             "\"z\"\n");
 }
 
@@ -343,7 +343,7 @@ data: {k: aGk=, twice: eA==}
 stringData: {twice: z}
 )");
   EXPECT_EQ(texts(file),
-            "8:60 warning /spec/volumes/0/secret/defaultMode: \"0400\" is octal in YAML "
+            "8:60 warning /spec/volumes/0/secret/defaultMode: 0400 is octal in YAML "
             "1.1, that is 256; write it in decimal or in quotes\n");
   ASSERT_EQ(file.runs.size(), 1U);
   EXPECT_EQ(file.runs[0].unsupported.size(), 0U);
@@ -385,7 +385,7 @@ TEST(PodReader, PortsHooksAndHosts) {
   EXPECT_EQ(run.pre_stop->action->path, "/x");
   EXPECT_EQ(texts(with_container("    ports: [{containerPort: 0}]\n    lifecycle: {preStop: {}}\n",
                                  "  hostAliases: [{ip: x, hostnames: [\"a b\"]}]\n")),
-            "5:18 error /spec/hostAliases/0/ip: \"x\" is not an IP address\n"
+            "5:17 error /spec/hostAliases/0/ip: \"x\" is not an IP address\n"
             "5:37 error /spec/hostAliases/0/hostnames: \"a b\" is not the name of a host\n"
             "8:29 error /spec/containers/0/ports/0/containerPort: 0 is not within 1 to 65535\n"
             "9:26 error /spec/containers/0/lifecycle/preStop: has to have one of exec, httpGet and "
