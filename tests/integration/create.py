@@ -566,3 +566,12 @@ def readonly_root_with_new_targets(t):
     done = t.minirun("run", "--bundle", made, t.id()).good()
     check("Read-only" in done.err, f"touch: {done.err!r}")
     equal(oct((t.dir / "busybox/etc/new-file").stat().st_mode), "0o100644", "mode of the new file")
+
+
+@test()
+def without_masks(t):
+    """A bundle with neither masked nor read-only paths runs, as that of a privileged container."""
+    def change(config):
+        config["linux"].pop("maskedPaths", None)
+        config["linux"].pop("readonlyPaths", None)
+    t.minirun("run", "--bundle", bundle(t, "/bin/busybox", "true", change=change), t.id()).good()
