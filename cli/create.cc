@@ -60,6 +60,7 @@ class Create : public Command {
     TRY(network_.adapt(loaded.spec, id_, &root, options.root, launch));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(loaded.spec, &root, output));
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, seccomp ? &*seccomp : nullptr);
+    TRY(flags_.change_plan(loaded.spec, plan));
     TRY(NetworkFlags::plan(loaded.spec, id_, &root, options.root, false, plan, output));
     if (output.findings(plan.findings, false)) return false;
     if (loaded.format == Format::oci) output.left_out(loaded.findings);

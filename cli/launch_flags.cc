@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/file.h"
+#include "runtime/no_pivot.h"
 #include "runtime/notify.h"
 #include "spec/mount_options.h"
 
@@ -33,7 +34,8 @@ void LaunchFlags::declare(CLI::App& app) {
   app.add_option("--pidfd-socket", pidfd_socket_,
                  "socket that a pidfd of the first process is sent to");
   app.add_option("--pid-file", pid_file_, "write the pid of the first process here");
-  app.add_flag("--no-pivot", no_pivot_, "refused: see docs/lifecycle.md");
+  app.add_flag("--no-pivot", no_pivot_,
+               "chroot above the host's root instead of pivot_root: for an initramfs, less safe");
   app.add_flag("--no-new-keyring", no_new_keyring_, "stay in the caller's session keyring");
   app.add_flag("--no-subreaper", no_subreaper_, "accepted and without effect");
   app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
@@ -50,11 +52,11 @@ Result<LoadedSpec> LaunchFlags::load(const SpecOptions& options) const {
   return parse_spec(std::move(named.text), std::move(base), options);
 }
 
+Status LaunchFlags::change_plan(const ContainerSpec& spec, LaunchPlan& plan) const {
+  return no_pivot_ ? change_root_by_chroot(spec, plan) : Status();
+}
+
 Status LaunchFlags::check(const ContainerSpec& spec, bool detached) const {
-  if (no_pivot_)
-    return plain_error("--no-pivot",
-                       "refused: the host's tree would stay mounted below the container's root, "
-                       "and whoever may unmount that gets at it; minirun always pivots");
   const bool terminal = spec.process && spec.process->terminal;
   if (detached && terminal && console_socket_.empty())
     return plain_error("process.terminal",

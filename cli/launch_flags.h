@@ -29,13 +29,16 @@ class LaunchFlags {
   /// are below the bundle all the same.
   [[nodiscard]] Result<LoadedSpec> load(const SpecOptions& options) const;
 
-  /// What a terminal needs (the rules of runc), and what cannot be done safely.
+  /// What a terminal needs (the rules of runc).
   [[nodiscard]] Status check(const ContainerSpec& spec, bool detached) const;
 
   /// Adds what the caller's environment asks for: to the spec, the record and the options. `root`
   /// empty: a dry run without a state directory.
   [[nodiscard]] Status adapt(ContainerSpec& spec, Record& record, LaunchOptions& options,
                              const std::string& root) const;
+
+  /// What of these flags is another way to carry the plan out.
+  [[nodiscard]] Status change_plan(const ContainerSpec& spec, LaunchPlan& plan) const;
 
   [[nodiscard]] HandoverPaths handover() const {
     return {

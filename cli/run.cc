@@ -223,6 +223,8 @@ class Run : public Command {
         !adapted)
       return fail(output, adapted.error());
     LaunchPlan plan = plan_launch(loaded.spec, facts, launch, *seccomp ? &**seccomp : nullptr);
+    if (const Status changed = flags_.change_plan(loaded.spec, plan); !changed)
+      return fail(output, changed.error());
     if (const Status planned =
             NetworkFlags::plan(loaded.spec, id_, state, options.root, dry_run_, plan, output);
         !planned)

@@ -180,7 +180,8 @@ std::string describe(const Step& step) {
       return "attach the root file system" +
              (step.text(0).empty() ? "" : " " + std::string(step.text(0)));
     case Op::pivot_root:
-      return "pivot into the root file system";
+      return n[2] == 0 ? "pivot into the root file system"
+                       : "chroot into the root file system, above the host's (--no-pivot)";
     case Op::mask:
       return fmt::format("mask {}", step.text(0));
     case Op::readonly_path:

@@ -102,6 +102,11 @@ std::string failure_rule(const Step& step, Call call, int errnum) {
                "SCHED_DEADLINE also a cpuset of all CPUs";
       if (errnum == EBUSY) return "the kernel has no room left for this deadline";
       return {};
+    case Op::pivot_root:
+      return step.n[2] == 0 && errnum == EINVAL
+                 ? "the root of this machine cannot be pivoted away, as that of an initramfs: use "
+                   "--no-pivot"
+                 : "";
     case Op::io_priority:
       return errnum == EPERM ? "IOPRIO_CLASS_RT needs CAP_SYS_ADMIN or CAP_SYS_NICE"
                              : std::string();
@@ -118,7 +123,6 @@ std::string failure_rule(const Step& step, Call call, int errnum) {
     case Op::stage_mount:
     case Op::copy_up:
     case Op::propagation:
-    case Op::pivot_root:
     case Op::mask:
     case Op::open_file:
     case Op::make_directory:

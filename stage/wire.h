@@ -31,7 +31,7 @@ enum class Op : std::uint16_t {
                   // in root
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
-  pivot_root,     // n0 mounts to take off, n1 root slot; the working directory becomes "/"
+  pivot_root,     // n0 mounts to take off, n1 root slot; n2 1 or 2: chroot, s0: see change_root()
   mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
                   // known to hold the path or -1, n3 1: a directory, likely; s0 in root, s1 in it
   readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask

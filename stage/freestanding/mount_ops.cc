@@ -382,6 +382,42 @@ long mount_id(int directory, const char* path, std::uint64_t* id) noexcept {
   return result;
 }
 
+bool root_is_topmost(Context& context, int directory) noexcept {
+  std::uint64_t root = 0, top = 1;
+  long result = mount_id(directory, "", &root);
+  if (result >= 0) result = mount_id(AT_FDCWD, "/..", &top);
+  if (result < 0) return context.fail(Call::fstat, result);
+  return root == top ? true : context.fail(Call::umount2, -EBUSY);
+}
+
+// --no-pivot. pivot_root(2) fails where "/" is the first mount of all, the ramfs of an initramfs.
+// The root is attached over it already; chroot(2) makes it the root of this process, and what is
+// below can be reached by nobody who cannot take the root off. The host's other mounts (s0) go
+// first: a procfs or sysfs that is in sight of this mount namespace would let a user namespace in
+// the container mount one without masks. n2 1: they are taken off; 2: they are locked to a user
+// namespace, so those two kinds are covered.
+bool change_root(Context& context, const Step& step) noexcept {
+  const bool cover = step.n[2] == 2;
+  for (char** path = context.list(step.s[0]); path != nullptr && *path != nullptr; ++path) {
+    const long result =
+        cover ? call(__NR_mount, "none", *path, "tmpfs",
+                     MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755")
+              : call(__NR_umount2, *path, 2 /* MNT_DETACH */ | 8 /* UMOUNT_NOFOLLOW */);
+    if (result < 0) {
+      say(context, *path);
+      return context.fail(cover ? Call::mount : Call::umount2, result);
+    }
+  }
+  long result = call(__NR_chroot, ".");
+  if (result < 0) {
+    say(context, "chroot");
+    return context.fail(Call::pivot_root, result);
+  }
+  result = call(__NR_chdir, "/");
+  if (result < 0) return context.fail(Call::chdir, result);
+  return root_is_topmost(context, context.slot(step.n[1]));
+}
+
 // pivot_root(2) NOTES: the new and the old root may be the same directory; the old root is then
 // stacked on top. umount2 takes the topmost of a stack, so what was staged on the old root goes
 // first, one call each; and because anything that stayed would be the host's whole tree, within
@@ -389,18 +425,14 @@ long mount_id(int directory, const char* path, std::uint64_t* id) noexcept {
 bool pivot(Context& context, const Step& step) noexcept {
   long result = context.here >= 0 ? call(__NR_fchdir, context.slot(step.n[1])) : 0;
   if (result < 0) return context.fail(Call::fchdir, result);
+  if (step.n[2] != 0) return change_root(context, step);
   result = call(__NR_pivot_root, ".", ".");
   if (result < 0) return context.fail(Call::pivot_root, result);
   for (std::int64_t i = 0; i < step.n[0]; ++i) {
     result = call(__NR_umount2, ".", 2 /* MNT_DETACH */);
     if (result < 0) return context.fail(Call::umount2, result);
   }
-  // The working directory is the new root since attach_root.
-  std::uint64_t root = 0, top = 1;
-  result = mount_id(context.slot(step.n[1]), "", &root);
-  if (result >= 0) result = mount_id(AT_FDCWD, "/..", &top);
-  if (result < 0) return context.fail(Call::fstat, result);
-  return root == top ? true : context.fail(Call::umount2, -EBUSY);
+  return root_is_topmost(context, context.slot(step.n[1]));
 }
 
 // What covers a masked path is attached once and copied from there for the next (a detached mount

@@ -295,9 +295,7 @@ def pidfd_socket(t):
 
 @test()
 def flags(t):
-    """--no-pivot is refused by name, --no-subreaper and --no-new-keyring are taken, a pid file that cannot be written
-    leaves nothing."""
-    t.refused(t.minirun("create", "-b", bundle(t), "--no-pivot", t.id()), "--no-pivot", status=1)
+    """--no-subreaper and --no-new-keyring are taken, a pid file that cannot be written leaves nothing."""
     name = created(t, options=["--no-subreaper", "--no-new-keyring"])
     t.minirun("delete", name).good()
     t.refused(t.minirun("create", "-b", bundle(t), "--pid-file", t.dir / "no/such/pid", t.id()), "--pid-file",
