@@ -231,7 +231,7 @@ Status Connection::send(std::string_view bytes, Clock::time_point deadline,
                         const std::string& what) {
   while (!bytes.empty()) {
     const ssize_t size = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (size > 0) {
+    if (size >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(size));
     } else if (errno == EAGAIN) {
       TRY(wait(POLLOUT, deadline, what));
