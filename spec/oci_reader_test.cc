@@ -286,6 +286,12 @@ TEST(OciReader, EverythingWrongIsReportedAtOnce) {
           error_at("/linux/namespaces/2", "pid is there twice")));
 }
 
+TEST(OciReader, IdsThatAreAbsentAreZero) {
+  const ContainerSpec spec = good(R"("user": {"gid": 7})", "");
+  EXPECT_EQ(spec.process->user.uid, 0U);
+  EXPECT_EQ(spec.process->user.gid, 7U);
+}
+
 TEST(OciReader, IdsThatAreNotIds) {
   for (const char* id : {"-1", "4294967295", "4294967296", "1e20", "1.5", "\"0\"", "null", "true"})
     EXPECT_THAT(bad(std::string(R"("user": {"uid": 0, "gid": )") + id + "}", ""),

@@ -196,7 +196,6 @@ def without(config, path):
 REQUIRED = [
     ({}, ["ociVersion", "root", "root.path", "process.cwd", "process.args", "linux.namespaces.0.type"]),
     ({"mounts": [{"destination": "/x", "type": "tmpfs"}]}, ["mounts.0.destination"]),
-    ({"process.user": {"uid": 1, "gid": 2}}, ["process.user.uid", "process.user.gid"]),
     ({"process.terminal": True, "process.consoleSize": {"height": 1, "width": 1}},
      ["process.consoleSize.height", "process.consoleSize.width"]),
     ({"process.rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]},
