@@ -13,6 +13,7 @@ import sys
 import time
 
 from harness import (REPOSITORY, Skip, cgroup_mount, check, equal, flat, needs, read, test, wait_until, within)
+from integration.bundles import busybox_root
 
 MIB = 1 << 20
 
@@ -86,6 +87,21 @@ def memory_limit(t):
     # With memory.oom.group Linux counts a victim that is still there when it goes through the group once more.
     check(f"of 64 MiB     oom_kill {oom['kills']}, max " in result.err, f"line of the memory in {result.err!r}")
     check(oom["kills"] in (1, 2), f"{oom['kills']} kills of one process")
+
+
+@test(limit=120)
+def memory_512k(t):
+    """A container under a memory.max of 512 KiB starts: what minirun puts into its cgroup is small."""
+    needs("memory")
+    root = busybox_root(t)
+
+    def change(config):
+        config["process"]["args"] = ["cat", "/sys/fs/cgroup/memory.max"]
+        config["linux"].setdefault("resources", {})["memory"] = {"limit": 512 * 1024}
+
+    for _ in range(3):
+        result = t.run(t.bundle(root, change), timeout=60)
+        equal([result.status, result.out], [0, f"{512 * 1024}\n"], f"status and memory.max inside ({result.err.strip()})")
 
 
 @test(limit=120)
