@@ -55,7 +55,7 @@ struct NetStep {
     rules,          ///< the whole table
     add_bridge,     ///< device, text: alias, mtu, mac; a rest of that name goes first
     rename,         ///< device, peer: the new name
-    add_veth,       ///< device, peer: name inside, bridge, mtu, mac of the peer; up
+    add_veth,       ///< device, peer: name inside, bridge, mtu, mac of peer, text: hairpin_port; up
     add_ifb,        ///< device, mtu; up
     set_sysctl,     ///< text: path below /proc/sys, peer: value
     add_address,    ///< device, address, prefix
@@ -96,7 +96,7 @@ struct NetworkPlan {
 /// The name of a bridge until it is complete: what is called `name` has everything but "up".
 [[nodiscard]] std::string unfinished_bridge(const std::string& root, const std::string& name);
 
-/// Token bucket for a limit that holds from the first second: the burst is what passes in 20 ms,
+/// Token bucket for a limit that holds from the first second: the burst is what passes in 100 ms,
 /// at least 4 packets; the queue behind it holds 100 ms, at least 20 packets.
 struct RateLimit {
   std::uint64_t rate_bytes = 0;
