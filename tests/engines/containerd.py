@@ -56,7 +56,9 @@ def containerd_run(ctr):
               "touch /x || echo readonly; grep Seccomp: /proc/self/status; exit 42", status=42).out
     has(out, "readonly", "2")
     has(ctr("run", "--rm", *RUNTIME, IMAGE, "two", "missing", status=1).err, "executable file not found in $PATH")
-    out = ctr.terminal("run", "--rm", "-t", *RUNTIME, IMAGE, "three", "sh", "-c", "tty; stty size")
+    # ctr tells the size after the start.
+    script = 'tty; until stty size 2>/dev/null | grep "40 100"; do sleep 0.1; done'
+    out = ctr.terminal("run", "--rm", "-t", *RUNTIME, IMAGE, "three", "sh", "-c", script)
     has(out.out, "/dev/pts/0", "40 100")
     equal(ctr("container", "ls", "-q").out, "", "containers")
 
