@@ -93,7 +93,7 @@ Result<std::vector<std::string>> sweep_pod_networks(const StateRoot& root) {
   DIR* list = copy < 0 ? nullptr : ::fdopendir(copy);
   if (list == nullptr) return os_error(root.path());
   Status result;
-  while (const dirent* entry = ::readdir(list)) {
+  while (const dirent* entry = ::readdir(list)) {  // NOLINT(concurrency-mt-unsafe): one thread
     const std::string name = entry->d_name;
     if (!name.starts_with(prefix)) continue;
     const Fd one(
