@@ -335,11 +335,14 @@ Result<std::vector<std::string>> collect_networks(int root_fd, bool idle) {
         TRY(remove_container_network(root_fd, id));
         removed.push_back(fmt::format("{} of {}", id, name));
       }
-  if (seen.networks.empty()) return removed;
   Result<NetworkStore> store = NetworkStore::open(root_fd, NetworkStore::If::exists);
   if (!store) {
     if (store.error().errnum == ENOENT) return removed;
     return std::unexpected(store.error());
+  }
+  if (store->state.networks.empty()) {
+    TRY(store->save());  // a crash between the lock and the first network left the directory
+    return removed;
   }
   Netlink netlink = TRY(Netlink::open());
   for (const auto& [name, entry] : store->state.networks)  // we have the lock: nobody makes one
