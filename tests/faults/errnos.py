@@ -84,9 +84,8 @@ def run_loop(plan, full):
 
 
 def make_tests(found, full):
-    tests = {"errno-run": run_loop(found["short"], full),
-             "errno-run-network": run_loop(found["network"], full)}
+    tests = {"errno-run": run_loop(found["short"], full)}
     if full:
-        for name in ("oci", "userns", "many"):
+        for name in ("oci", "userns", "many", "network"):
             tests["errno-run-" + name] = run_loop(found[name], full)
     return tests
