@@ -63,6 +63,8 @@ CgroupManager manager_of(const GlobalOptions& options) {
 }
 
 std::optional<int> parse_signal(std::string_view text) {
+  // Sizes are compared before each call that reads without one.
+  // NOLINTBEGIN(bugprone-suspicious-stringview-data-usage)
   int number = 0;
   const char* end = text.data() + text.size();
   if (const auto [at, error] = std::from_chars(text.data(), end, number);
@@ -99,6 +101,7 @@ std::optional<int> parse_signal(std::string_view text) {
       return number;
   }
   return std::nullopt;
+  // NOLINTEND(bugprone-suspicious-stringview-data-usage)
 }
 
 }  // namespace minirun::cli

@@ -56,7 +56,7 @@ Result<std::string> find_plugin(const std::string& type, const std::string& sear
     return plain_error("--cni", fmt::format("\"{}\" is not the name of a plugin", type));
   for (std::size_t at = 0; at <= search_path.size();) {
     const std::size_t colon = std::min(search_path.find(':', at), search_path.size());
-    const std::string path = search_path.substr(at, colon - at) + "/" + type;
+    std::string path = search_path.substr(at, colon - at) + "/" + type;
     if (exists(path)) return path;
     at = colon + 1;
   }

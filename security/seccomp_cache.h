@@ -16,7 +16,7 @@ namespace minirun {
 /// How much the cache may hold: 64 entries of about 20 kB are those of a machine with many
 /// different profiles, and an entry above 256 kB is not worth its reading.
 inline constexpr std::size_t seccomp_cache_max_entries = 64;
-inline constexpr std::size_t seccomp_cache_max_entry_bytes = 256 * 1024;
+inline constexpr std::size_t seccomp_cache_max_entry_bytes = std::size_t{256} * 1024;
 
 /// "@" is in no container id, so that the folder can stand beside the containers' own.
 inline constexpr std::string_view seccomp_cache_folder = "@seccomp";
