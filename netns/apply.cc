@@ -22,7 +22,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -54,6 +53,7 @@ std::string line_of(std::string text, bool last) {
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> list;
+  list.reserve(words.size() + 1);
   for (const std::string& word : words) list.push_back(const_cast<char*>(word.c_str()));
   list.push_back(nullptr);
   return list;
@@ -388,8 +388,7 @@ class Applier {
 
   void leave() {
     if (!is_inside_) return;
-    // Going on here would change the container's network in place of the host's.
-    if (::setns(own_.get(), CLONE_NEWNET) != 0) std::abort();
+    return_to_network(own_);
     is_inside_ = false;
   }
 

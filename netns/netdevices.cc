@@ -9,173 +9,74 @@
 #include <sched.h>
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
-#include <functional>
+#include <map>
+#include <span>
 #include <utility>
+#include <vector>
+
+#include "netns/netlink.h"
 
 namespace minirun {
 namespace {
 
-/// A request of rtnetlink(7), grown attribute by attribute.
-class Request {
- public:
-  template <class Body>
-  Request(std::uint16_t type, std::uint16_t flags, const Body& body) {
-    nlmsghdr header{};
-    header.nlmsg_type = type;
-    header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-    append(&header, sizeof header);
-    append(&body, sizeof body);
-  }
-
-  Request& add(std::uint16_t type, const void* data, std::size_t size) {
-    rtattr attribute{};
-    attribute.rta_len = static_cast<std::uint16_t>(RTA_LENGTH(size));
-    attribute.rta_type = type;
-    append(&attribute, sizeof attribute);
-    append(data, size);
-    return *this;
-  }
-  Request& add(std::uint16_t type, const std::string& text) {
-    return add(type, text.c_str(), text.size() + 1);
-  }
-
-  [[nodiscard]] std::string bytes() const {
-    std::string out = bytes_;
-    const auto size = static_cast<std::uint32_t>(out.size());
-    std::memcpy(out.data(), &size, sizeof size);  // nlmsg_len is the first field
-    return out;
-  }
-
- private:
-  void append(const void* data, std::size_t size) {
-    bytes_.append(static_cast<const char*>(data), size);
-    bytes_.resize((bytes_.size() + 3) / 4 * 4, '\0');
-  }
-  std::string bytes_;
-};
-
-using Attributes = std::map<std::uint16_t, std::string>;
-
-Attributes attributes_of(std::string_view bytes) {
-  Attributes found;
-  while (bytes.size() >= sizeof(rtattr)) {
-    rtattr attribute{};
-    std::memcpy(&attribute, bytes.data(), sizeof attribute);
-    if (attribute.rta_len < sizeof attribute || attribute.rta_len > bytes.size()) break;
-    found[attribute.rta_type] =
-        bytes.substr(sizeof attribute, attribute.rta_len - sizeof attribute);
-    bytes.remove_prefix(std::min<std::size_t>((attribute.rta_len + 3U) / 4 * 4, bytes.size()));
-  }
-  return found;
-}
-
-/// A socket that stays in the network namespace in which it was opened.
-class Netlink {
- public:
-  static Result<Netlink> open() {
-    Netlink link;
-    link.fd_ = Fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-    if (!link.fd_) return os_error("rtnetlink");
-    return link;
-  }
-
-  /// Sends, and gives each message of the answer to `each`. Errors: the errno of the kernel.
-  Status ask(const Request& request,
-             const std::function<void(const nlmsghdr&, std::string_view)>& each) {
-    const std::string bytes = request.bytes();
-    if (TEMP_FAILURE_RETRY(::send(fd_.get(), bytes.data(), bytes.size(), 0)) < 0)
-      return os_error("rtnetlink", "send");
-    alignas(nlmsghdr) std::array<char, 32768> buffer;
-    for (;;) {
-      const ssize_t size = TEMP_FAILURE_RETRY(::recv(fd_.get(), buffer.data(), buffer.size(), 0));
-      if (size < 0) return os_error("rtnetlink", "receive");
-      std::string_view rest(buffer.data(), static_cast<std::size_t>(size));
-      while (rest.size() >= sizeof(nlmsghdr)) {
-        nlmsghdr header{};
-        std::memcpy(&header, rest.data(), sizeof header);
-        if (header.nlmsg_len < sizeof header || header.nlmsg_len > rest.size())
-          return plain_error("rtnetlink", "sent a message that is cut off");
-        const std::string_view body = rest.substr(sizeof header, header.nlmsg_len - sizeof header);
-        if (header.nlmsg_type == NLMSG_DONE) return {};
-        if (header.nlmsg_type == NLMSG_ERROR) return result_of(body);
-        each(header, body);
-        rest.remove_prefix(std::min<std::size_t>((header.nlmsg_len + 3U) / 4 * 4, rest.size()));
-      }
-    }
-  }
-  Status change(const Request& request) {
-    return ask(request, [](const nlmsghdr&, std::string_view) {});
-  }
-
- private:
-  static Status result_of(std::string_view body) {
-    std::int32_t error = 0;
-    if (body.size() >= sizeof error) std::memcpy(&error, body.data(), sizeof error);
-    return error == 0 ? Status() : os_error(-error, "rtnetlink");
-  }
-  Fd fd_;
-};
-
-struct Link {
-  int index = 0;
-  bool up = false;
-};
+/// What the errors are of, until they get the name of their field.
+constexpr const char* object = "rtnetlink";
 
 /// By name; all of them by dumping.
 Result<std::map<std::string, Link>> links_of(Netlink& netlink) {
+  NetlinkMessage message(RTM_GETLINK, NLM_F_DUMP);
+  message.put(ifinfomsg{});
   std::map<std::string, Link> links;
-  TRY(netlink.ask(Request(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{}), [&links](const nlmsghdr&,
-                                                                          std::string_view body) {
-    ifinfomsg info{};
-    if (body.size() < sizeof info) return;
-    std::memcpy(&info, body.data(), sizeof info);
-    const Attributes found = attributes_of(body.substr(sizeof info));
-    const auto name = found.find(IFLA_IFNAME);
-    if (name != found.end())
-      links[name->second.c_str()] = {info.ifi_index, (info.ifi_flags & IFF_UP) != 0};
-  }));
+  const auto answers = TRY(netlink.ask(std::move(message), object));
+  for (const std::vector<char>& answer : answers) {
+    if (answer.size() < sizeof(ifinfomsg)) continue;
+    const auto info = read_number<ifinfomsg>(answer);
+    const auto attributes = std::span(answer).subspan(sizeof info);
+    Link link;
+    link.index = info.ifi_index;
+    link.name = read_text(find_attribute(attributes, IFLA_IFNAME));
+    link.up = (info.ifi_flags & IFF_UP) != 0;
+    links[link.name] = link;
+  }
   return links;
 }
 
 struct Address {
   ifaddrmsg header{};
-  Attributes attributes;
+  std::vector<char> attributes;
 };
 
 /// The permanent addresses of global scope, which the move takes away.
 Result<std::vector<Address>> addresses_of(Netlink& netlink, int index) {
+  NetlinkMessage message(RTM_GETADDR, NLM_F_DUMP);
+  message.put(ifaddrmsg{});
   std::vector<Address> addresses;
-  TRY(netlink.ask(
-      Request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{}), [&](const nlmsghdr&, std::string_view body) {
-        Address address;
-        if (body.size() < sizeof address.header) return;
-        std::memcpy(&address.header, body.data(), sizeof address.header);
-        address.attributes = attributes_of(body.substr(sizeof address.header));
-        std::uint32_t flags = address.header.ifa_flags;
-        if (const auto at = address.attributes.find(IFA_FLAGS);
-            at != address.attributes.end() && at->second.size() == sizeof flags)
-          std::memcpy(&flags, at->second.data(), sizeof flags);
-        if (static_cast<int>(address.header.ifa_index) == index &&
-            address.header.ifa_scope == RT_SCOPE_UNIVERSE && (flags & IFA_F_PERMANENT) != 0)
-          addresses.push_back(std::move(address));
-      }));
+  const auto answers = TRY(netlink.ask(std::move(message), object));
+  for (const std::vector<char>& answer : answers) {
+    if (answer.size() < sizeof(ifaddrmsg)) continue;
+    Address address{read_number<ifaddrmsg>(answer),
+                    {answer.begin() + sizeof(ifaddrmsg), answer.end()}};
+    const auto flags = read_number<std::uint32_t>(find_attribute(address.attributes, IFA_FLAGS),
+                                                  address.header.ifa_flags);
+    if (static_cast<int>(address.header.ifa_index) == index &&
+        address.header.ifa_scope == RT_SCOPE_UNIVERSE && (flags & IFA_F_PERMANENT) != 0)
+      addresses.push_back(std::move(address));
+  }
   return addresses;
 }
 
 Status add_address(Netlink& netlink, Address address, const std::string& name, int index) {
   address.header.ifa_index = static_cast<std::uint32_t>(index);
   address.header.ifa_flags = 0;
-  Request request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, address.header);
+  NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
+  message.put(address.header);
   for (const std::uint16_t type : {IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST})
-    if (const auto at = address.attributes.find(type); at != address.attributes.end())
-      request.add(type, at->second.data(), at->second.size());
+    if (const auto found = find_attribute(address.attributes, type); !found.empty())
+      message.attribute(type, found.data(), found.size());
   // "eth0:1" of old tools goes with the new name.
-  if (address.header.ifa_family == AF_INET) request.add(IFA_LABEL, name);
-  return netlink.change(request);
+  if (address.header.ifa_family == AF_INET) message.attribute(IFA_LABEL, name);
+  return netlink.request(std::move(message), object);
 }
 
 struct Direction {
@@ -205,9 +106,11 @@ Result<Arrival> relocate(const Direction& way, const std::string& name,
   arrival.addresses = TRY(addresses_of(way.from, device->second.index));
   ifinfomsg which{};
   which.ifi_index = device->second.index;
-  TRY(way.from.change(Request(RTM_NEWLINK, NLM_F_ACK, which)
-                          .add(IFLA_NET_NS_FD, &way.to_namespace, sizeof way.to_namespace)
-                          .add(IFLA_IFNAME, new_name)));
+  NetlinkMessage message(RTM_NEWLINK, 0);
+  message.put(which)
+      .number(IFLA_NET_NS_FD, way.to_namespace)
+      .attribute(IFLA_IFNAME, std::string_view(new_name));
+  TRY(way.from.request(std::move(message), object));
   const std::map<std::string, Link> after = TRY(links_of(way.to));
   for (const auto& [there, link] : after) {
     if (before.contains(there)) continue;
@@ -226,21 +129,23 @@ Status furnish(Netlink& netlink, const Arrival& arrival, bool up) {
   state.ifi_index = arrival.index;
   state.ifi_flags = up ? static_cast<unsigned>(IFF_UP) : 0U;
   state.ifi_change = IFF_UP;
-  return netlink.change(Request(RTM_NEWLINK, NLM_F_ACK, state));
+  NetlinkMessage message(RTM_NEWLINK, 0);
+  message.put(state);
+  return netlink.request(std::move(message), object);
 }
 
 /// A socket in the namespace `fd`; this process is back in its own at the end.
 Result<Netlink> open_in_namespace(const Fd& fd, const Fd& own) {
   if (::setns(fd.get(), CLONE_NEWNET) != 0) return os_error("setns", "network namespace");
   Result<Netlink> netlink = Netlink::open();
-  if (::setns(own.get(), CLONE_NEWNET) != 0) return os_error("setns", "network namespace");
+  return_to_network(own);
   return netlink;
 }
 
 Error named(Error error, const std::string& name) {
-  if (error.object == "rtnetlink" && error.errnum == EINVAL)
+  if (error.object == object && error.errnum == EINVAL)
     error.detail = "the kernel keeps this device in its network namespace";
-  else if (error.object == "rtnetlink" && error.errnum == EPERM)
+  else if (error.object == object && error.errnum == EPERM)
     error.detail = "moving a device needs CAP_NET_ADMIN on the host";
   error.object = "linux.netDevices." + name;
   return error;

@@ -2,11 +2,13 @@
 
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 
 namespace minirun {
 
@@ -131,6 +133,10 @@ Status Netlink::request(NetlinkMessage message, const std::string& object) {
 Result<std::vector<std::vector<char>>> Netlink::ask(NetlinkMessage message,
                                                     const std::string& object) {
   return exchange(message, object);
+}
+
+void return_to_network(const Fd& own) {
+  if (::setns(own.get(), CLONE_NEWNET) != 0 && ::setns(own.get(), CLONE_NEWNET) != 0) std::abort();
 }
 
 Result<Link> find_link(Netlink& netlink, const std::string& name) {

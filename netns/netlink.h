@@ -75,6 +75,10 @@ class Netlink {
   std::uint32_t sequence_ = 0;
 };
 
+/// Back into the network namespace of ours that setns(2) left. A refusal is tried once more; after
+/// the second the process ends: going on would change a container's network in place of the host's.
+void return_to_network(const Fd& own);
+
 /// The number and some properties of an interface. Error ENODEV: there is none.
 struct Link {
   int index = 0;
