@@ -88,7 +88,7 @@ class NetworkCommand : public Command {
     if (action == "gc") return root ? collect(*root) : Status();
     NetworkState state;
     if (root) state = TRY(peek_network_state(root->fd()));
-    const std::string path = root ? network_owner(root->fd()) : "";
+    const std::string path = root ? TRY(network_owner(root->fd())) : "";
     return show(action == "ls" ? list(path, state) : TRY(inspect(path, state)));
   }
 

@@ -20,13 +20,14 @@ namespace {
 constexpr const char* network_files[] = {"hosts", "hostname", "resolv.conf"};
 
 /// The absolute path of the state directory, which names bridges and rules as minirun's.
-std::string path_of(const StateRoot* root, const std::string& given) {
+Result<std::string> path_of(const StateRoot* root, const std::string& given) {
   if (root != nullptr) return network_owner(root->fd());
   std::string path = given.empty() ? "/run/minirun" : given;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   if (path.starts_with('/')) return path;
   char* here = ::get_current_dir_name();
-  path = fmt::format("{}/{}", here != nullptr ? here : "", path);
+  if (here == nullptr) return os_error("--root", "working directory");
+  path = fmt::format("{}/{}", here, path);
   ::free(here);  // NOLINT: from get_current_dir_name(3)
   return path;
 }
@@ -74,7 +75,7 @@ Status join_container(ContainerSpec& spec, const StateRoot* root) {
     return plain_error("network.join", fmt::format("container {} is not running", other));
   set_namespace(spec, fmt::format("/proc/{}/ns/net", view.init->pid), false);
   if (::faccessat(dir->fd(), "network/hosts", F_OK, 0) == 0)
-    bind_files(spec, path_of(root, "") + "/" + other);
+    bind_files(spec, TRY(path_of(root, "")) + "/" + other);
   return {};
 }
 
@@ -147,7 +148,7 @@ Status NetworkFlags::adapt(ContainerSpec& spec, const std::string& id, const Sta
     return plain_error(publish_.empty() ? "network.ports" : "--publish",
                        "a published port needs the network bridge, pasta or CNI");
   if (network.mode == Network::Mode::join) return join_container(spec, root);
-  if (is_made(network.mode)) bind_files(spec, path_of(root, given) + "/" + id);
+  if (is_made(network.mode)) bind_files(spec, TRY(path_of(root, given)) + "/" + id);
   return {};
 }
 
@@ -162,7 +163,7 @@ Status NetworkFlags::plan(const ContainerSpec& spec, const std::string& id, cons
   request.id = id;
   request.hostname = spec.hostname.value_or("");
   request.names = names_of(spec, id);
-  request.root = path_of(root, given);
+  request.root = TRY(path_of(root, given));
   request.key = short_hash(request.root + "/" + id);
   request.annotations = spec.annotations;
   if ((plan.clone_flags & clone_flag(NamespaceType::network)) == 0)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -97,11 +98,13 @@ bool exists(int root_fd, const std::string& id) {
 
 }  // namespace
 
-std::string network_owner(int root_fd) {
-  std::string path(4096, '\0');
-  const ssize_t size =
-      ::readlink(fmt::format("/proc/self/fd/{}", root_fd).c_str(), path.data(), path.size());
-  path.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+Result<std::string> network_owner(int root_fd) {
+  std::string path(PATH_MAX, '\0');
+  const std::string link = fmt::format("/proc/self/fd/{}", root_fd);
+  const ssize_t size = ::readlink(link.c_str(), path.data(), path.size());
+  if (size < 0) return os_error(link);
+  if (static_cast<std::size_t>(size) == path.size()) return os_error(ENAMETOOLONG, link);
+  path.resize(static_cast<std::size_t>(size));
   return path;
 }
 
@@ -134,13 +137,17 @@ Status ContainerNetwork::prepare_bridge(int container_fd) {
     facts.bridge = bridge ? std::optional(std::move(*bridge)) : std::nullopt;
   }
   plan_ = plan_network(request, facts, store.state);
-  if (const Status good = check_plan(plan_); !good) {
-    keep();  // nothing was recorded
-    if (store.state.networks.empty()) TRY(store.save());
-    return good;
+  Status recorded = check_plan(plan_);
+  if (recorded) {
+    const NetworkState before = std::exchange(store.state, plan_.state);
+    recorded = store.save();
+    if (!recorded) store.state = before;
   }
-  store.state = plan_.state;
-  TRY(store.save());
+  if (!recorded) {
+    keep();  // there is nothing to undo but the directory
+    if (store.state.networks.empty()) TRY(store.save());
+    return recorded;
+  }
   TRY(fault_step("net", "network"));
   TRY(apply_steps(plan_.network, {.nft = facts.nft, .lock_fd = store.lock_fd()}));
   TRY(fault_step("net", "network"));
@@ -264,10 +271,10 @@ Status remove_leases(int root_fd, const std::string& id) {
     NetworkEntry& now = store.state.networks[name];
     const bool ports = !lease->second.ports.empty();
     now.leases.erase(id);
-    if (ports)
-      TRY(apply_rules(find_program("nft"),
-                      plan_rules(table_name(network_owner(root_fd)), store.state),
-                      store.lock_fd()));
+    if (ports) {
+      const std::string table = table_name(TRY(network_owner(root_fd)));
+      TRY(apply_rules(find_program("nft"), plan_rules(table, store.state), store.lock_fd()));
+    }
     TRY(store.save());
     TRY(rewrite_hosts(root_fd, now));
   }
@@ -300,7 +307,7 @@ namespace {
 
 /// A bridge with our mark, of which state.json knows nothing any more, and its rules.
 Status remove_unknown(int root_fd, const Result<NetworkStore>& store, const std::string& name) {
-  const std::string root = network_owner(root_fd);
+  const std::string root = TRY(network_owner(root_fd));
   Netlink netlink = TRY(Netlink::open());
   const Result<Link> link = find_link(netlink, name);
   if (!link || link->kind != "bridge" || link->alias != bridge_alias(root))
@@ -321,12 +328,13 @@ Status remove_network(int root_fd, const std::string& name) {
   for (const auto& [id, lease] : store->state.networks.at(name).leases)
     users += (users.empty() ? "" : ", ") + id;
   if (!users.empty()) return plain_error(name, "has containers: " + users);
-  TRY(take_network(*store, network_owner(root_fd), name));
+  const std::string root = TRY(network_owner(root_fd));
+  TRY(take_network(*store, root, name));
   return store->save();
 }
 
 Result<std::vector<std::string>> collect_networks(int root_fd, bool idle) {
-  const std::string root = network_owner(root_fd);
+  const std::string root = TRY(network_owner(root_fd));
   std::vector<std::string> removed;
   const NetworkState seen = TRY(peek_network_state(root_fd));
   for (const auto& [name, entry] : seen.networks)

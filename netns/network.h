@@ -55,7 +55,7 @@ class ContainerNetwork {
 };
 
 /// The absolute path of the state directory: whose bridges and rules they are.
-[[nodiscard]] std::string network_owner(int root_fd);
+[[nodiscard]] Result<std::string> network_owner(int root_fd);
 
 /// Removes what container `id` has of networks; nothing is no error.
 [[nodiscard]] Status remove_container_network(int root_fd, const std::string& id);

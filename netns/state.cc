@@ -156,9 +156,11 @@ Status NetworkStore::save() {
     // We hold the lock: one fixed name, and a rest of a crash is overwritten.
     const Fd file(::openat(at, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file) return os_error("@network/state.new");
-    TRY(write_all(file.get(), to_json(state), "@network/state.new"));
-    if (::renameat(at, "state.new", at, "state.json") != 0) return os_error("@network/state.json");
-    return {};
+    Status saved = write_all(file.get(), to_json(state), "@network/state.new");
+    if (saved && ::renameat(at, "state.new", at, "state.json") != 0)
+      saved = os_error("@network/state.json");
+    if (!saved) ::unlinkat(at, "state.new", 0);
+    return saved;
   }
   for (const char* name : {"state.new", "state.json", "lock"})
     if (::unlinkat(at, name, 0) != 0 && errno != ENOENT)
