@@ -194,7 +194,10 @@ TEST(NetworkPlan, ShapesByAnnotation) {
 
 TEST(RateLimit, FitsTheKernelsFields) {
   EXPECT_EQ(rate_limit(1000, 1500).burst_bytes, 4U * 1514);
-  EXPECT_EQ(rate_limit(1'000'000'000'000'000, 1500).burst_bytes, 0x7fffffffU);
+  EXPECT_EQ(rate_limit(10'000'000, 1500).burst_bytes, 125'000U);  // 100 ms
+  // 4294967295 bytes less the 25 ms at this rate that a limit of Kubernetes' plugins has beside it.
+  EXPECT_EQ(rate_limit(1'000'000'000'000, 1500).burst_bytes, 0xffffffffU - 3'125'000'000U);
+  EXPECT_EQ(rate_limit(1'000'000'000'000'000, 1500).burst_bytes, 4U * 1514);
   EXPECT_EQ(rate_limit(1'000'000'000'000'000, 1500).limit_bytes, 0x7fffffffU);
 }
 
