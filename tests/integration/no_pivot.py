@@ -42,6 +42,10 @@ def no_pivot(t):
 # ---------------------------------------------------------------- on a root that cannot be pivoted away
 
 
+# Of the first mount: a name that an initramfs does not have.
+HOST = "minirun-test-host"
+
+
 def call(result, what):
     if result < 0:
         raise OSError(ctypes.get_errno(), what)
@@ -70,16 +74,16 @@ def on_the_first_mount(t, function):
         os.close(reader)
         made, words = [], ""
         try:
-            leave_for_the_first_mount("host")
-            made.append("/host")
+            leave_for_the_first_mount(HOST)
+            made.append(f"/{HOST}")
             for name in ("proc", "sys", "dev", "tmp"):
                 if not os.path.isdir(f"/{name}"):
                     os.mkdir(f"/{name}")
                     made.append(f"/{name}")
-                call(libc.mount(f"/host/{name}".encode(), f"/{name}".encode(), None, MS_BIND | MS_REC, None), name)
+                call(libc.mount(f"/{HOST}/{name}".encode(), f"/{name}".encode(), None, MS_BIND | MS_REC, None), name)
             os.mkdir("/work")
-            shutil.copy(f"/host{MINIRUN}", "/work/minirun")
-            shutil.copytree(f"/host{t.dir}/busybox", "/work/root", symlinks=True)
+            shutil.copy(f"/{HOST}{MINIRUN}", "/work/minirun")
+            shutil.copytree(f"/{HOST}{t.dir}/busybox", "/work/root", symlinks=True)
             os.mkdir("/work/state", 0o700)
             function()
         except BaseException as error:
@@ -87,7 +91,7 @@ def on_the_first_mount(t, function):
             words = f"{type(error).__name__}: {error}"[:2000]
         # This file system is shared with the machine's own first mount. What is mounted is never removed: rmdir.
         shutil.rmtree("/work", ignore_errors=True)
-        for name in ("/host", "/proc", "/sys", "/dev", "/tmp"):
+        for name in (f"/{HOST}", "/proc", "/sys", "/dev", "/tmp"):
             libc.umount2(name.encode(), MNT_DETACH)
             if name in made:
                 os.rmdir(name)
@@ -129,7 +133,7 @@ def no_pivot_on_an_initramfs(t):
         check("--no-pivot" in text and "pivot_root" in text, f"no help in {text!r}")
         script = "ls /; cat /proc/self/mountinfo"
         text = minirun("run", "--no-pivot", "--bundle", "/work", "two", args=["/bin/busybox", "sh", "-c", script])
-        check("/host" not in text and "bin" in text.splitlines(), f"the host's tree is in sight: {text}")
+        check(f"/{HOST}" not in text and "bin" in text.splitlines(), f"the host's tree is in sight: {text}")
         # A procfs in sight of the mount namespace that has no masks would let this one be mounted (mount_too_revealing).
         fresh = ["/bin/busybox", "unshare", "-Urmpf", "/bin/busybox", "mount", "-t", "proc", "proc", "/tmp"]
         text = minirun("run", "--no-pivot", "--bundle", "/work", "three", args=fresh, status=1)

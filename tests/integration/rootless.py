@@ -83,10 +83,13 @@ class User:
         (directory / "config.json").write_text(json.dumps(config))
         return directory
 
-    def delegate(self):
+    def delegate(self, controllers=""):
         """A cgroup as systemd delegates it: its directory and its three files belong to the user, whose processes are in a
-        cgroup below."""
-        self.cgroup = cgroup_mount() / f"user-{self.t.marker}"
+        cgroup below. It has these controllers, such as "+pids", and no more, whatever others left switched on above."""
+        above = cgroup_mount() / f"user-{self.t.marker}"
+        above.mkdir()
+        (above / "cgroup.subtree_control").write_text(controllers)
+        self.cgroup = above / "delegated"
         for path in (self.cgroup, self.cgroup / "session"):
             path.mkdir()
             for name in (".", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"):
@@ -97,7 +100,7 @@ class User:
         (self.cgroup / "cgroup.kill").write_text("1")
         wait_until(lambda: "populated 0" in read(self.cgroup / "cgroup.events"), "the end of the delegated cgroup")
         left = [path for path, _, _ in os.walk(self.cgroup, topdown=False)]
-        for path in left:
+        for path in [*left, self.cgroup.parent]:
             os.rmdir(path)
         own = {str(self.cgroup), str(self.cgroup / "session"), str(self.cgroup / "minirun")}
         equal([path for path in left if path not in own], [], "cgroups that were left")
@@ -239,10 +242,9 @@ def rootless_limits(t):
     delegated is named."""
     needs("pids", "memory", "cpu")
     user = User(t, ranges=True)
-    user.delegate()
+    (cgroup_mount() / "cgroup.subtree_control").write_text("+pids +memory +cpu")
+    user.delegate("+pids +memory +cpu")
     try:
-        top = cgroup_mount()
-        (top / "cgroup.subtree_control").write_text("+pids +memory +cpu")
         (user.cgroup / "cgroup.subtree_control").write_text("+pids +memory")
         name = t.id()
 
