@@ -96,7 +96,10 @@ std::vector<Scenario> throttle(const ScenarioFacts& facts) {
   using Files = std::map<std::string, std::string>;
   const Files normal = {{"cpu.weight", "100"}}, idle = {{"cpu.idle", "1"}};
   shared("weights", {{"100", burn, normal}, {"300", burn, {{"cpu.weight", "300"}}}});
-  shared("idle", {{"idle", burn, idle}, {"normal", burn, normal}});
+  // The other one is there before the idle one begins and until it ends: two windows of the same
+  // length begin apart, since who is idle waits for its start too, and what is left over of one is
+  // alone.
+  shared("idle", {{"normal", rival, normal, true}, {"idle", burn, idle}});
   for (const auto& [name, files] : {std::pair<const char*, Files>{"requests+rival", normal},
                                     {"requests+weight", {{"cpu.weight", "1000"}}},
                                     {"requests+idle", idle}})

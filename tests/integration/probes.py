@@ -80,7 +80,7 @@ def probe_shared_cpu(t):
                             timeout=140)
     print(result.out)
     rivals = [run for run in file["runs"] if run.get("background")]
-    equal(len(rivals), 2, "rivals")
+    equal(len(rivals), 3, "rivals")
     for run in rivals:
         equal(run.get("signal"), signal.SIGKILL, "a rival is ended with the handler")
         check("unsupported" not in run, "and is no failure")
