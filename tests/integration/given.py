@@ -263,8 +263,9 @@ def terminals(t, box):
     document = {**json.loads(read(box.bundle() / "config.json"))["process"], "terminal": True}
     document["consoleSize"] = {"height": 33, "width": 77}
     path = t.write("process.json", document)
-    os.close(received("exec", "-d", "--console-socket", socket_path, "--process", path, name))
+    master = received("exec", "-d", "--console-socket", socket_path, "--process", path, name)
     yield "exec -d", box.answer()
+    os.close(master)  # not before: the hangup would end the program
     yield "exec -t", in_front("exec", "-t", name, *FIRST)
     t.minirun("delete", "-f", name).good()
 
