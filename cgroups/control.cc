@@ -244,7 +244,9 @@ Result<CgroupEvents> read_cgroup_events(const CgroupFd& cgroup) {
 }
 
 Status kill_cgroup(const CgroupFd& cgroup) {
-  return write_beneath(cgroup.get(), "cgroup.kill", "1");
+  Status killed = write_beneath(cgroup.get(), "cgroup.kill", "1");
+  if (!killed && killed.error().errnum == ENODEV) return {};  // removed since it was opened: empty
+  return killed;
 }
 
 Status kill_cgroup(const CgroupFacts& facts, std::string_view path) {

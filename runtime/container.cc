@@ -228,7 +228,13 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.steps = plan.child.size();
   if (plan.start_socket != Slot::none) record.start_socket = "start.sock";
   TRY(fault_point("record"));
-  TRY(write_new_file(creation.dir.fd(), "record.json", to_json(record)));
+  if (Status written = write_new_file(creation.dir.fd(), "record.json", to_json(record));
+      !written) {
+    if (written.error().errnum != EEXIST) return std::unexpected(std::move(written).error());
+    // Between our mkdir and our open another took the directory away and made its own: this one.
+    creation.keep();
+    return os_error(EEXIST, plan.id, "a container with this id exists");
+  }
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));
   if (record.keep) TRY(make_layer(creation.dir));

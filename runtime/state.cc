@@ -206,11 +206,20 @@ bool ContainerDir::busy() const {
 
 namespace {
 
-/// The lock of a directory that we made just now.
+/// The lock of a directory that we made just now. Somebody may be removing it as a rest: waits for
+/// that. EEXIST: it is another's, who made it when ours was removed before we had opened it.
 int lock_new(int fd) {
-  if (TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX | LOCK_NB)) == 0) return 0;
-  // Somebody is just removing it as a rest: wait for that.
-  return errno == EWOULDBLOCK ? static_cast<int>(TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX))) : -1;
+  for (int round = 0; round < ContainerDir::lock_seconds * 1000; ++round) {
+    if (TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX | LOCK_NB)) == 0) return 0;
+    if (errno != EWOULDBLOCK) return -1;
+    if (::faccessat(fd, "record.json", F_OK, 0) == 0) {
+      errno = EEXIST;
+      return -1;
+    }
+    ::usleep(1000);
+  }
+  errno = ETIMEDOUT;
+  return -1;
 }
 
 }  // namespace
@@ -235,6 +244,7 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
     struct stat info{};
     if (lock_new(dir.fd()) != 0 || ::fstat(dir.fd(), &info) != 0) {
       const int error = errno;
+      if (error == EEXIST) return os_error(EEXIST, id, "a container with this id exists");
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, id, "lock");
     }
