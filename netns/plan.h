@@ -96,8 +96,8 @@ struct NetworkPlan {
 /// The name of a bridge until it is complete: what is called `name` has everything but "up".
 [[nodiscard]] std::string unfinished_bridge(const std::string& root, const std::string& name);
 
-/// Token bucket for a limit that holds from the first second: the burst is what passes in 100 ms,
-/// at least 4 packets; the queue behind it holds 100 ms, at least 20 packets.
+/// Token bucket for a limit that holds from the first second: the burst is what passes in 50 ms,
+/// at least 4 packets; the queue behind it holds 250 ms, at least 20 packets.
 struct RateLimit {
   std::uint64_t rate_bytes = 0;
   std::uint32_t burst_bytes = 0, limit_bytes = 0;

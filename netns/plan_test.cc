@@ -180,13 +180,13 @@ TEST(NetworkPlan, ShapesByAnnotation) {
   const NetworkPlan plan = plan_network(wants, facts(), {});
   EXPECT_EQ(plan.lease.shaper, "mi0123456789ab");
   EXPECT_EQ(plan.state.networks.at("minirun0").leases.at("a").shaper, "mi0123456789ab");
-  EXPECT_THAT(plan.attach, Contains(AllOf(Field(&NetStep::op, Op::limit_rate),
-                                          Field(&NetStep::device, "mr0123456789ab"),
-                                          Field(&NetStep::rate_bytes, 1'250'000U),
-                                          Field(&NetStep::burst_bytes, 125'000U))));
+  EXPECT_THAT(plan.attach,
+              Contains(AllOf(
+                  Field(&NetStep::op, Op::limit_rate), Field(&NetStep::device, "mr0123456789ab"),
+                  Field(&NetStep::rate_bytes, 1'250'000U), Field(&NetStep::burst_bytes, 62'500U))));
   EXPECT_EQ(describe(plan.attach[1], "a")[0],
-            "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 125000 "
-            "limit 250000");
+            "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 62500 "
+            "limit 375000");
   wants.annotations = {{"kubernetes.io/egress-bandwidth", "fast"}};
   EXPECT_THAT(plan_network(wants, facts(), {}).findings,
               ElementsAre(error("/annotations/kubernetes.io~1egress-bandwidth", "fast")));
@@ -194,7 +194,7 @@ TEST(NetworkPlan, ShapesByAnnotation) {
 
 TEST(RateLimit, FitsTheKernelsFields) {
   EXPECT_EQ(rate_limit(1000, 1500).burst_bytes, 4U * 1514);
-  EXPECT_EQ(rate_limit(10'000'000, 1500).burst_bytes, 125'000U);  // 100 ms
+  EXPECT_EQ(rate_limit(10'000'000, 1500).burst_bytes, 62'500U);  // 50 ms
   // 4294967295 bytes less the 25 ms at this rate that a limit of Kubernetes' plugins has beside it.
   EXPECT_EQ(rate_limit(1'000'000'000'000, 1500).burst_bytes, 0xffffffffU - 3'125'000'000U);
   EXPECT_EQ(rate_limit(1'000'000'000'000'000, 1500).burst_bytes, 4U * 1514);

@@ -20,7 +20,7 @@ inline constexpr std::string_view egress_bandwidth = "kubernetes.io/egress-bandw
 
 /// The burst that the CRI runtimes hand to the CNI plugin, in bits; no annotation sets it.
 [[nodiscard]] std::uint64_t cri_burst_bits(Cri cri);
-/// minirun's own: what passes in 100 ms, at least 4 packets of `mtu_bytes`.
+/// minirun's own: what passes in 50 ms, at least 4 packets of `mtu_bytes`.
 [[nodiscard]] std::uint64_t own_burst_bits(std::uint64_t rate_bits, std::uint32_t mtu_bytes = 1500);
 
 struct TokenBucket {
