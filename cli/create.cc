@@ -28,7 +28,7 @@ class Create : public Command {
     const Result<LoadedSpec> loaded = flags_.load(caller_options());
     if (!loaded) return fail(output, loaded.error());
     // Engines write properties of their own: only errors.
-    if (output.findings(loaded->findings, loaded->format != Format::oci)) return 1;
+    if (output.findings(loaded->findings, loaded->format != Format::oci, loaded->name)) return 1;
     const Result<bool> created = create(options, *loaded, output);
     if (!created) return fail(output, created.error());
     return *created ? 0 : 1;

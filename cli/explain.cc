@@ -50,7 +50,7 @@ class Explain : public Command {
     Result<LoadedSpec> loaded = load_spec(target_, caller_options());
     if (!loaded) return fail(output, loaded.error());
     if (loaded->format == Format::pod) return pods(loaded->text, output);
-    if (output.findings(loaded->findings, true)) return failed;
+    if (output.findings(loaded->findings, true, loaded->name)) return failed;
     return spec(*loaded, output);
   }
 

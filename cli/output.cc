@@ -91,10 +91,11 @@ void Output::debug(std::string_view message) {
   line(Level::debug, message);
 }
 
-bool Output::findings(const Findings& findings, bool warnings) {
+bool Output::findings(const Findings& findings, bool warnings, std::string_view document) {
   std::vector<std::string> errors;
   for (const Finding& finding : findings) {
-    const std::string where = (finding.pointer.empty() ? "the document" : finding.pointer) + ": ";
+    const std::string where =
+        fmt::format("{}: ", finding.pointer.empty() ? document : finding.pointer);
     if (finding.level == Finding::Level::error) {
       errors.push_back(where + finding.message);
     } else if (warnings) {

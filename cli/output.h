@@ -31,8 +31,10 @@ class Output {
   void error(const Error& failure);
   void warning(std::string_view message);
   void debug(std::string_view message);
-  /// Every finding; warnings only with `warnings`. True when there was an error.
-  bool findings(const Findings& findings, bool warnings);
+  /// Every finding; warnings only with `warnings`. `document` is what one without a pointer is
+  /// about. True when there was an error.
+  bool findings(const Findings& findings, bool warnings,
+                std::string_view document = "the document");
   /// config.md: a capability that is not given although it was asked for MUST be logged. For
   /// commands that say no other warnings.
   void left_out(const Findings& findings);

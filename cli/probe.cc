@@ -115,7 +115,7 @@ class ProbeCommand : public Command {
   Result<std::optional<LoadedSpec>> read_spec(Output& output) const {
     if (inside_.empty()) return std::nullopt;
     LoadedSpec loaded = TRY(load_spec(inside_, caller_options()));
-    if (output.findings(loaded.findings, loaded.format != Format::oci))
+    if (output.findings(loaded.findings, loaded.format != Format::oci, loaded.name))
       return plain_error("--inside", "the spec cannot be used");
     if (loaded.format == Format::pod)
       return plain_error("--inside", inside_ + " is a Pod manifest; probes take one container");

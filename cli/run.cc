@@ -81,7 +81,8 @@ class Run : public Command {
     if (!loaded) return fail(output, loaded.error());
     // In an OCI document an unknown property is nobody's business (engines write their own); in
     // ours it is a misspelt word, and what it asked for would be silently missing.
-    if (output.findings(loaded->findings, dry_run_ || loaded->format != Format::oci)) return failed;
+    if (output.findings(loaded->findings, dry_run_ || loaded->format != Format::oci, loaded->name))
+      return failed;
     if (loaded->format == Format::pod) return run_pod(options, *loaded, output);
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());

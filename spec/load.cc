@@ -76,10 +76,14 @@ Format format_of(Json root) {
   return Format::short_form;
 }
 
-bool looks_like_yaml(std::string_view text) {
+/// What begins otherwise is not JSON that any reader here takes.
+bool may_be_yaml(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t\r\n");
-  return first != text.npos && text[first] != '{' && text[first] != '[' &&
-         (has_line(text, "apiVersion:") || has_line(text, "kind:"));
+  return first != text.npos && text[first] != '{' && text[first] != '[';
+}
+
+bool looks_like_yaml(std::string_view text) {
+  return may_be_yaml(text) && (has_line(text, "apiVersion:") || has_line(text, "kind:"));
 }
 
 bool is_at_or_below(std::string_view pointer, std::string_view above) {
@@ -166,7 +170,9 @@ Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options
   if (path.empty()) return os_error(ENOENT, path);
   if (path == "-") {
     std::string text = TRY(read_all(STDIN_FILENO, "standard input"));
-    return parse_spec(std::move(text), TRY(working_directory()), options);
+    LoadedSpec loaded = parse_spec(std::move(text), TRY(working_directory()), options);
+    loaded.name = "standard input";
+    return loaded;
   }
   const auto absolute = [&](const std::string& directory) -> Result<std::string> {
     if (directory.starts_with('/')) return directory;
@@ -186,7 +192,17 @@ Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options
     base = parent_of(path);
   }
   std::string text = TRY(read_all(file.get(), name));
-  return parse_spec(std::move(text), TRY(absolute(base)), options);
+  base = TRY(absolute(base));
+  LoadedSpec loaded;
+  if ((name.ends_with(".yaml") || name.ends_with(".yml")) && may_be_yaml(text)) {
+    loaded.text = std::move(text);
+    loaded.base_dir = std::move(base);
+    read_pod(loaded, options);
+  } else {
+    loaded = parse_spec(std::move(text), std::move(base), options);
+  }
+  loaded.name = std::move(name);
+  return loaded;
 }
 
 std::string to_string(const Finding& finding) {

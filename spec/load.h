@@ -17,14 +17,16 @@ struct LoadedSpec {
   ContainerSpec spec;
   Findings findings;  ///< of reading and of validate(); the spec is usable only without errors
   Format format = Format::short_form;
-  std::string text;      ///< the bytes as read, for the copy in the state directory
-  std::string base_dir;  ///< absolute; relative paths of the document are below it
+  std::string text;                   ///< the bytes as read, for the copy in the state directory
+  std::string base_dir;               ///< absolute; relative paths of the document are below it
+  std::string name = "the document";  ///< of the file, as it was asked for
 };
 
-/// `path`: a directory is a bundle with config.json in it; a file is told apart by its content,
-/// and its directory is the base; "-" is standard input with the working directory as the base.
-/// Error: it cannot be read, or is larger than 16 MiB (known before it is read; of a pipe no more
-/// than that is read).
+/// `path`: a directory is a bundle with config.json in it; a file is told apart by its content, but
+/// one whose name ends in ".yaml" or ".yml" and that does not begin with "{" is a Pod manifest. Its
+/// directory is the base; "-" is standard input with the working directory as the base. Error: it
+/// cannot be read, or is larger than 16 MiB (known before it is read; of a pipe no more than that
+/// is read).
 [[nodiscard]] Result<LoadedSpec> load_spec(const std::string& path,
                                            const SpecOptions& options = {});
 

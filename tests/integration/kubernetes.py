@@ -95,7 +95,9 @@ BAD = [
      "  - {name: a, resources: {requests: {cpu: 2}, limits: {cpu: 1}}}\n", ["/requests/cpu"]),
     ("twice", "apiVersion: v1\nkind: Pod\nkind: Pod\nspec: {}\n", [":3:1:"]),
     ("tabs", "apiVersion: v1\nkind: Pod\nspec:\n\tcontainers: []\n", [":4:"]),
-    ("laughs", "apiVersion: v1\nkind: Pod\n" + LAUGHS, [":"]),
+    ("laughs", "apiVersion: v1\nkind: Pod\n" + LAUGHS, ["laughs.yaml:"]),
+    ("nameless-laughs", LAUGHS, ["nameless-laughs.yaml:", "aliases expanded"]),
+    ("no-kind", "x: 1\n", [":1:1: /kind: is missing"]),
     ("probe", "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n"
      "  - {name: a, livenessProbe: {httpGet: {port: http}}}\n", ["/spec/containers/0/livenessProbe/httpGet/port"]),
 ]
@@ -121,6 +123,10 @@ def bad_manifests(t):
     result = t.minirun("explain", big)
     equal(result.status, 125, "50 MB")
     check(time.monotonic() - start < 5 and "MiB" in result.err, result.err)
+    many = t.write("many.json", {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"args": ["x"] * 600000}]}})
+    result = t.minirun("explain", many)
+    equal(result.status, 125, "600000 values")
+    check("many.json: more than 500000 values" in result.err, result.err)
 
 
 @test(limit=60)
