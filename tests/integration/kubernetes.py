@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -439,22 +440,28 @@ def pod_environment_and_hooks(t):
 
 @test(limit=180, vm=True)
 def pod_network(t):
-    """Pods on a bridge: names, podIP, hostPort, bandwidth, probes at the pod's address; a killed run is collected."""
+    """Pods on a bridge: names, podIP, hostPort (TCP and UDP), bandwidth both ways, probes at the pod's address; a killed run
+    is collected."""
     own_network()
-    server = ("import http.server as h, os\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n"
+    server = ("import http.server as h, os, socket, threading\n"
+              "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind((os.environ['IP'], 5353))\n"
+              "def echo():\n while True:\n  data, sender = udp.recvfrom(99); udp.sendto(data * 2, sender)\n"
+              "threading.Thread(target=echo, daemon=True).start()\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n"
               "  s.send_response(200); s.end_headers(); s.wfile.write(b'from ' + os.environ['IP'].encode())\n"
               " def log_message(s, *a): pass\n"
               "print('up', flush=True); h.HTTPServer((os.environ['IP'], 8080), H).serve_forever()")
     web = pod("web", [{"name": "s", "command": ["python3", "-c", server],
                        "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-                       "ports": [{"containerPort": 8080, "hostPort": 18080}],
+                       "ports": [{"containerPort": 8080, "hostPort": 18080},
+                                 {"containerPort": 5353, "hostPort": 15353, "protocol": "UDP"}],
                        "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10}}],
-              metadata={"annotations": {"kubernetes.io/ingress-bandwidth": "10M"}}, terminationGracePeriodSeconds=1)
+              metadata={"annotations": {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "5M"}},
+              terminationGracePeriodSeconds=1)
     client = pod("client", [container("c", "for i in $(seq 60); do python3 -c 'import urllib.request as u; "
                                       "print(u.urlopen(\"http://web:8080\").read().decode())' 2>/dev/null && exit; "
                                       "sleep 1; done; exit 9")])
     unused = t.minirun("run", "--dry-run", t.write("web.json", web)).good()
-    equal(unused.err.count("has no effect without --network bridge"), 2, unused.err)
+    equal(unused.err.count("has no effect without --network bridge"), 4, unused.err)
     path = t.write("pods.json", {"apiVersion": "v1", "kind": "List", "items": [web, client]})
     dry = t.minirun("run", "--network", "bridge", "--dry-run", path).good()
     check("dev" in dry.out and "tbf" in dry.out and "18080" in dry.out, dry.out)
@@ -472,7 +479,11 @@ def pod_network(t):
                                 capture_output=True, text=True, timeout=40, check=False)
         equal(answer.stdout, f"from {address[1]}\n", f"hostPort: {answer.stderr}")
         shaped = subprocess.run(["tc", "qdisc"], capture_output=True, text=True, check=True).stdout
-        check(re.search(r"tbf .*rate 10Mbit", shaped), shaped)
+        check(re.search(r"tbf .*rate 10Mbit", shaped) and re.search(r"tbf .*rate 5Mbit", shaped), shaped)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(20)
+            udp.sendto(b"ab", ("127.0.0.1", 15353))
+            equal(udp.recv(99), b"abab", "UDP hostPort")
         again = t.minirun("run", "--network", "bridge", t.write("again.json", pod("web", [container("x", "true")])))
         equal([again.status, "runs already" in again.err], [125, True], again.err)
         wait_until(lambda: "s: ready" in read(t.dir / "pods.err"), "the probe at the pod's address succeeds", 60)
