@@ -8,15 +8,13 @@
 #include <initializer_list>
 
 #include "base/capabilities.h"
+#include "security/bpf_vm.h"
 #include "security/seccomp.h"
-#include "security/testing/bpf_vm.h"
 
 #if defined(__x86_64__)  // the numbers below
 
 namespace minirun {
 namespace {
-
-using testing::Call;
 
 constexpr std::uint32_t x86_64 = AUDIT_ARCH_X86_64;
 constexpr std::uint32_t i386 = AUDIT_ARCH_I386;
@@ -44,7 +42,7 @@ constexpr std::uint64_t all = ~std::uint64_t{0};
 
 struct Row {
   const char* what;
-  Call call;
+  BpfCall call;
   std::uint64_t capability;  ///< which opens it; 0: none does anything about it
   std::uint32_t without;     ///< verdict without that capability and with all others
   std::uint32_t with = allow;
@@ -59,8 +57,8 @@ class DefaultSeccomp : public ::testing::Test {
     EXPECT_TRUE(compiled->warnings.empty()) << compiled->warnings[0];
     return compiled->filter;
   }
-  static std::uint32_t verdict(const std::vector<std::uint64_t>& filter, const Call& call) {
-    const auto out = testing::run_bpf(filter, call);
+  static std::uint32_t verdict(const std::vector<std::uint64_t>& filter, const BpfCall& call) {
+    const auto out = run_bpf(filter, call);
     EXPECT_TRUE(out) << "the program is not valid";
     return out ? out->action : 0;
   }

@@ -13,15 +13,13 @@
 #include <string>
 #include <string_view>
 
+#include "security/bpf_vm.h"
 #include "security/seccomp.h"
-#include "security/testing/bpf_vm.h"
 
 #if defined(__x86_64__)  // the numbers below
 
 namespace minirun {
 namespace {
-
-using testing::Call;
 
 constexpr std::uint32_t x32_bit = 0x40000000;
 constexpr std::uint32_t none = 0xffffffff;
@@ -103,7 +101,7 @@ bool permissive(std::uint32_t action) {
   return kind == SECCOMP_RET_ALLOW || kind == SECCOMP_RET_LOG || kind == SECCOMP_RET_TRACE;
 }
 
-bool holds(const SeccompArg& arg, const Call& call) {
+bool holds(const SeccompArg& arg, const BpfCall& call) {
   const std::uint64_t actual = call.args[arg.index];
   const std::uint64_t value = arg.value;
   if (arg.op == "SCMP_CMP_NE") return actual != value;
@@ -117,7 +115,7 @@ bool holds(const SeccompArg& arg, const Call& call) {
 
 /// The action of the rules for `name`: the first without conditions, else the first that holds.
 std::optional<std::uint32_t> decide(const Seccomp& seccomp, std::string_view name,
-                                    const Call& call) {
+                                    const BpfCall& call) {
   std::optional<std::uint32_t> in_part;
   const std::uint32_t fallback = action_of(seccomp.default_action, seccomp.default_errno_ret);
   for (const SeccompSyscall& rule : seccomp.syscalls) {
@@ -172,7 +170,7 @@ bool has_arch(const Seccomp& seccomp, std::string_view name) {
   return std::ranges::find(seccomp.architectures, name) != seccomp.architectures.end();
 }
 
-std::uint32_t expected(const Seccomp& seccomp, const Call& call) {
+std::uint32_t expected(const Seccomp& seccomp, const BpfCall& call) {
   const bool i386 = call.arch == AUDIT_ARCH_I386;
   const bool x32 = !i386 && call.number >= x32_bit && call.number != none;
   if (i386 && !has_arch(seccomp, "SCMP_ARCH_X86")) return SECCOMP_RET_KILL_PROCESS;
@@ -214,8 +212,8 @@ class Generator {
     return out;
   }
 
-  Call call() {
-    Call out;
+  BpfCall call() {
+    BpfCall out;
     out.arch = chance(3) ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
     const Known& entry = known[number(std::size(known))];
     const bool x32 = out.arch == AUDIT_ARCH_X86_64 && chance(3);
@@ -294,7 +292,7 @@ class Generator {
   std::mt19937 random_;
 };
 
-std::string show(const Seccomp& seccomp, const Call& call) {
+std::string show(const Seccomp& seccomp, const BpfCall& call) {
   std::string out = fmt::format("default {} arch {:x} nr {:#x}\n", seccomp.default_action,
                                 call.arch, call.number);
   for (const std::uint64_t arg : call.args) out += fmt::format(" {:#x}", arg);
@@ -315,8 +313,8 @@ TEST(SeccompOracle, RandomProfilesMeanWhatTheySay) {
     const auto program = compile_seccomp(seccomp);
     ASSERT_TRUE(program) << to_string(program.error());
     for (unsigned i = 0; i < calls; ++i) {
-      const Call call = generator.call();
-      const auto verdict = testing::run_bpf(program->filter, call);
+      const BpfCall call = generator.call();
+      const auto verdict = run_bpf(program->filter, call);
       ASSERT_TRUE(verdict) << "seed " << seed << ": not a valid program";
       ASSERT_EQ(verdict->action, expected(seccomp, call)) << "seed " << seed << "\n"
                                                           << show(seccomp, call);

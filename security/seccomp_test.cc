@@ -8,15 +8,13 @@
 
 #include <cerrno>
 
-#include "security/testing/bpf_vm.h"
+#include "security/bpf_vm.h"
 
 namespace minirun {
 namespace {
 
-using testing::Call;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::run_bpf;
 using ::testing::SizeIs;
 
 constexpr std::uint32_t x86_64 = AUDIT_ARCH_X86_64;
@@ -35,7 +33,7 @@ SeccompSyscall rule(std::string name, std::string action, std::vector<SeccompArg
   return {{std::move(name)}, std::move(action), std::nullopt, std::move(args)};
 }
 
-std::uint32_t verdict(const Seccomp& seccomp, const Call& call) {
+std::uint32_t verdict(const Seccomp& seccomp, const BpfCall& call) {
   const Result<SeccompProgram> program = compile_seccomp(seccomp);
   if (!program) {
     ADD_FAILURE() << to_string(program.error());
@@ -276,7 +274,7 @@ TEST(Seccomp, TheFirstRuleWithoutConditionsWins) {
   const SeccompSyscall denied = rule("read", "SCMP_ACT_ERRNO");
   const SeccompSyscall allowed = rule("read", "SCMP_ACT_ALLOW");
   const SeccompSyscall in_part = rule("read", "SCMP_ACT_ALLOW", {{0, 1, 0, "SCMP_CMP_EQ"}});
-  const Call call{x86_64, 0, {1}};
+  const BpfCall call{x86_64, 0, {1}};
   EXPECT_EQ(verdict(profile("SCMP_ACT_TRAP", {denied, allowed}), call), errno_action(EPERM));
   EXPECT_EQ(verdict(profile("SCMP_ACT_TRAP", {allowed, denied}), call), SECCOMP_RET_ALLOW);
   EXPECT_EQ(verdict(profile("SCMP_ACT_TRAP", {in_part, denied}), call), errno_action(EPERM));

@@ -104,17 +104,24 @@ def kill_all(t):
         t.minirun("delete", "-f", name).good()
 
 
+def crash(t, name):
+    """Kills a foreground run; its payload follows. The spec."""
+    others = len(descendants(os.getpid()))
+    spec = t.write("spec.json", {"command": ["sh", "-c", "echo ready; sleep 60"]})
+    process = subprocess.Popen(t.command("run", "--id", name, spec), stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.kill()
+    process.communicate()
+    wait_until(lambda: len(descendants(os.getpid())) == others, "the payload ends", 5)
+    return spec
+
+
 @test()
 def gc(t):
     """`gc` removes what crashed commands left, and nothing that lives."""
     living = detach(t)
-    process = subprocess.Popen(t.command("run", "--id", t.id(), t.write("spec.json", {"command": [
-        "sh", "-c", "echo ready; sleep 60"]})), stdout=subprocess.PIPE)
-    process.stdout.readline()
-    dead = f"{t.marker}-{t.count}"
-    process.kill()
-    process.communicate()
-    wait_until(lambda: len(descendants(os.getpid())) == 1, "the payload ends", 5)
+    dead = t.id()
+    crash(t, dead)
     equal(t.minirun("gc").good().out, dead + "\n", "what gc removed")
     equal(t.minirun("list", "-q").good().out, living + "\n", "what is left")
     equal(t.minirun("gc").good().out, "", "a second gc")
@@ -140,12 +147,7 @@ def delete_of_a_stopped_run(t):
 def crashed_id_is_reused(t):
     """The next `run` with the id of a crashed one removes its rests."""
     name = t.id()
-    spec = t.write("spec.json", {"command": ["sh", "-c", "echo ready; sleep 60"]})
-    process = subprocess.Popen(t.command("run", "--id", name, spec), stdout=subprocess.PIPE)
-    process.stdout.readline()
-    process.kill()
-    process.communicate()
-    wait_until(lambda: not descendants(os.getpid()), "the payload ends", 5)
+    spec = crash(t, name)
     equal(t.minirun("run", "--id", name, spec, "--", "echo", "again").good().out, "again\n", "the next run")
 
 

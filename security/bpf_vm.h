@@ -1,5 +1,5 @@
-// Owns: an interpreter of the classic BPF that seccomp(2) accepts, for tests of the programs that
-// we make. Must not: share code with what makes them.
+// Owns: an interpreter of the classic BPF that seccomp(2) accepts. Must not: share code with what
+// makes such programs, which are tested by it.
 #pragma once
 
 #include <linux/audit.h>
@@ -14,21 +14,21 @@
 #include <optional>
 #include <vector>
 
-namespace minirun::testing {
+namespace minirun {
 
 /// The system call that a program is asked about. x32 has the architecture of x86_64.
-struct Call {
+struct BpfCall {
   std::uint32_t arch = 0;
   std::uint32_t number = 0;
   std::array<std::uint64_t, 6> args{};
 };
 
-struct Verdict {
+struct BpfVerdict {
   std::uint32_t action = 0;  ///< SECCOMP_RET_*
   unsigned steps = 0;        ///< instructions executed
 };
 
-inline bool jump_taken(std::uint16_t code, std::uint32_t a, std::uint32_t k) {
+inline bool bpf_jumps(std::uint16_t code, std::uint32_t a, std::uint32_t k) {
   switch (BPF_OP(code)) {
     case BPF_JEQ:
       return a == k;
@@ -43,13 +43,14 @@ inline bool jump_taken(std::uint16_t code, std::uint32_t a, std::uint32_t k) {
 
 /// Runs the program; nullopt when the kernel's checker would have refused it: an unknown
 /// instruction, a load outside of seccomp_data, running off the end.
-inline std::optional<Verdict> run_bpf(const std::vector<std::uint64_t>& program, const Call& call) {
+inline std::optional<BpfVerdict> run_bpf(const std::vector<std::uint64_t>& program,
+                                         const BpfCall& call) {
   seccomp_data data{};
   data.nr = std::bit_cast<int>(call.number);
   data.arch = call.arch;
   for (std::size_t i = 0; i < 6; ++i) data.args[i] = call.args[i];
   std::uint32_t a = 0;
-  Verdict verdict;
+  BpfVerdict verdict;
   for (std::size_t pc = 0; pc < program.size(); ++pc) {
     ++verdict.steps;
     const auto in = std::bit_cast<sock_filter>(program[pc]);
@@ -68,7 +69,7 @@ inline std::optional<Verdict> run_bpf(const std::vector<std::uint64_t>& program,
       case BPF_JMP | BPF_JGT | BPF_K:
       case BPF_JMP | BPF_JGE | BPF_K:
       case BPF_JMP | BPF_JSET | BPF_K:
-        pc += jump_taken(in.code, a, in.k) ? in.jt : in.jf;
+        pc += bpf_jumps(in.code, a, in.k) ? in.jt : in.jf;
         break;
       case BPF_RET | BPF_K:
         verdict.action = in.k;
@@ -80,4 +81,4 @@ inline std::optional<Verdict> run_bpf(const std::vector<std::uint64_t>& program,
   return std::nullopt;
 }
 
-}  // namespace minirun::testing
+}  // namespace minirun
