@@ -4,7 +4,6 @@
 // Must not: know what an option means.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +11,10 @@
 
 #include "base/result.h"
 #include "cli/output.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace minirun::cli {
 

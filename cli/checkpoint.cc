@@ -10,10 +10,10 @@ class Unsupported : public Command {
  public:
   explicit Unsupported(const char* name) : name_(name) {}
 
-  void declare(CLI::App& app) override {
-    app.allow_extras();  // whatever is asked for, the answer is the same
-    // Status 0 of `checkpoint --help` could be taken for the ability.
-    app.set_help_flag();
+  void declare(App app) override {
+    // Whatever is asked for, the answer is the same: status 0 of `checkpoint --help` could be taken
+    // for the ability.
+    app.take_anything();
     app.add_option("ID", id_, "the container");
   }
 

@@ -2,12 +2,12 @@
 // Must not: know what a command does.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
 
+#include "cli/app.h"
 #include "cli/output.h"
 
 namespace minirun::cli {
@@ -20,7 +20,7 @@ class Command {
   Command& operator=(const Command&) = delete;
   virtual ~Command() = default;
   /// Declares options and positionals.
-  virtual void declare(CLI::App& app) = 0;
+  virtual void declare(App app) = 0;
   /// Does it; the exit status.
   virtual int run(const GlobalOptions& options, Output& output) = 0;
 };

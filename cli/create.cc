@@ -18,8 +18,8 @@ Warn warn_with(Output& output) {
 
 class Create : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("ID", id_, "name of the new container")->required();
+  void declare(App app) override {
+    app.add_option("ID", id_, "name of the new container").required();
     flags_.declare(app);
     network_.declare(app);
   }
@@ -85,7 +85,7 @@ class Create : public Command {
 
 class Start : public Command {
  public:
-  void declare(CLI::App& app) override { app.add_option("ID", id_, "the container")->required(); }
+  void declare(App app) override { app.add_option("ID", id_, "the container").required(); }
 
   int run(const GlobalOptions& options, Output& output) override {
     const Status started = [&]() -> Status {

@@ -12,8 +12,8 @@ namespace {
 
 class Events : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("ID", id_, "the container")->required();
+  void declare(App app) override {
+    app.add_option("ID", id_, "the container").required();
     app.add_flag("--stats", stats_, "the statistics once, and no more");
     app.add_option("--interval", interval_, "how often the statistics are told (default 5s)");
   }

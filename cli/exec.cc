@@ -60,34 +60,32 @@ Result<std::string> parse_cgroup(const std::vector<std::string>& values) {
 
 class Exec : public Command {
  public:
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option("-p,--process", document_, "file with the OCI process object to run");
     app.add_flag("-d,--detach", detach_, "return when the program runs");
     app.add_flag("-t,--tty", tty_, "with a terminal");
     app.add_option("--cwd", cwd_, "working directory");
-    app.add_option("-e,--env", environment_, "K=V for the program")->allow_extra_args(false);
+    app.add_option("-e,--env", environment_, "K=V for the program").single();
     app.add_option("-u,--user", user_, "UID or UID:GID");
-    app.add_option("-g,--additional-gids", groups_, "a further group id")->allow_extra_args(false);
+    app.add_option("-g,--additional-gids", groups_, "a further group id").single();
     app.footer(
         "Exit status: the program's own; 128 + the signal that ended it; 255 minirun failed, 126 "
         "the\n"
         "program cannot be executed, 127 it was not found.");
-    app.add_option("-c,--cap", capabilities_, "a further capability")->allow_extra_args(false);
+    app.add_option("-c,--cap", capabilities_, "a further capability").single();
     app.add_option("--apparmor", apparmor_, "AppArmor profile");
     app.add_option("--process-label", label_, "SELinux label");
     app.add_flag("--no-new-privs", no_new_privileges_, "never gain privileges by an exec");
-    app.add_option("--cgroup", cgroup_, "cgroup below the container's, [CONTROLLER:]PATH")
-        ->allow_extra_args(false);
+    app.add_option("--cgroup", cgroup_, "cgroup below the container's, [CONTROLLER:]PATH").single();
     app.add_flag("--ignore-paused", ignore_paused_,
                  "also in a paused container, where the program waits for resume");
     app.add_option("--console-socket", handover_.console_socket,
                    "socket to send the terminal to, with --tty and --detach");
     app.add_option("--pidfd-socket", handover_.pidfd_socket, "socket to send the pidfd to");
     app.add_option("--pid-file", handover_.pid_file, "write the pid of the program here");
-    app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
-        ->check(CLI::Range(0, 1000));
+    app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on").range(0, 1000);
     app.add_flag("--no-subreaper", no_subreaper_, "accepted; there never is one");
-    app.add_option("ID", id_, "the container")->required();
+    app.add_option("ID", id_, "the container").required();
     app.add_option("COMMAND", words_, "the program and its arguments");
   }
 

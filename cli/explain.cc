@@ -26,17 +26,17 @@ constexpr const char* example_uid = "00000000-0000-0000-0000-000000000000";
 
 class Explain : public Command {
  public:
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option("TARGET", target_,
                    "Pod manifest, OCI config.json or bundle, short form, - for standard input, or "
                    "the id of a container")
-        ->required();
+        .required();
     app.add_option("--format", format_, "text, json or markdown")
-        ->check(CLI::IsMember({"text", "json", "markdown"}));
+        .one_of({"text", "json", "markdown"});
     app.add_option("--formula", formula_, "of a container's cpu.weight: quadratic or linear")
-        ->check(CLI::IsMember({"linear", "quadratic"}));
+        .one_of({"linear", "quadratic"});
     app.add_option("--driver", driver_, "the kubelet's cgroup driver: cgroupfs or systemd")
-        ->check(CLI::IsMember({"cgroupfs", "systemd"}));
+        .one_of({"cgroupfs", "systemd"});
     app.add_option("--node", node_file_,
                    "what the node is like: JSON or YAML, or `host` for this machine");
   }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/capabilities.h"
 #include "cli/command.h"
@@ -135,7 +136,7 @@ json features() {
 
 class Features : public Command {
  public:
-  void declare(CLI::App& /*app*/) override {}
+  void declare(App /*app*/) override {}
 
   int run(const GlobalOptions& /*options*/, Output& /*output*/) override {
     return print(dump(features())) ? 0 : 1;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sys/utsname.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/command.h"
 #include "cli/containers.h"
 #include "cli/version.h"
@@ -58,7 +60,7 @@ json json_of(const std::vector<Probe>& probes, const HostFacts& facts, const cha
 
 class Info : public Command {
  public:
-  void declare(CLI::App& app) override { app.add_flag("--json", json_, "as JSON"); }
+  void declare(App app) override { app.add_flag("--json", json_, "as JSON"); }
 
   int run(const GlobalOptions& /*options*/, Output& output) override {
     const Result<HostFacts> facts = discover_host();

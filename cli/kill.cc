@@ -10,8 +10,8 @@ namespace {
 
 class Kill : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("ID", id_, "the container, or an expression with --regex")->required();
+  void declare(App app) override {
+    app.add_option("ID", id_, "the container, or an expression with --regex").required();
     app.add_option("SIGNAL", signal_, "name or number (default TERM)");
     app.add_flag("-a,--all", all_, "every process of the container");
     app.add_flag("-r,--regex", regex_, "every container whose id the regular expression matches");
@@ -39,8 +39,8 @@ class Kill : public Command {
 
 class Delete : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("ID", id_, "the container, or an expression with --regex")->required();
+  void declare(App app) override {
+    app.add_option("ID", id_, "the container, or an expression with --regex").required();
     app.add_flag("-f,--force", force_, "kill it first; a missing one is fine");
     app.add_flag("-r,--regex", regex_, "every container whose id the regular expression matches");
   }

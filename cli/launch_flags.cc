@@ -26,7 +26,7 @@ std::string absolute_from_here(const std::string& path) {
   return path == "." ? joined : joined + "/" + path;
 }
 
-void LaunchFlags::declare(CLI::App& app) {
+void LaunchFlags::declare(App app) {
   app.add_option("-b,--bundle", bundle_, "bundle directory (default: the working directory)");
   app.add_option("-f,--config", config_, "another file than the bundle's config.json");
   app.add_option("--console-socket", console_socket_,
@@ -38,8 +38,7 @@ void LaunchFlags::declare(CLI::App& app) {
                "chroot above the host's root instead of pivot_root: for an initramfs, less safe");
   app.add_flag("--no-new-keyring", no_new_keyring_, "stay in the caller's session keyring");
   app.add_flag("--no-subreaper", no_subreaper_, "accepted and without effect");
-  app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on")
-      ->check(CLI::Range(0, 1000));
+  app.add_option("--preserve-fds", preserve_fds_, "pass descriptors 3 to 2+N on").range(0, 1000);
 }
 
 Result<LoadedSpec> LaunchFlags::load(const SpecOptions& options) const {

@@ -3,11 +3,11 @@
 // Must not: start anything.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "cli/app.h"
 #include "runtime/handover.h"
 #include "runtime/plan.h"
 #include "runtime/state.h"
@@ -20,7 +20,7 @@ namespace minirun::cli {
 
 class LaunchFlags {
  public:
-  void declare(CLI::App& app);
+  void declare(App app);
 
   /// True when the bundle or its config.json was named, so that a positional is an id.
   [[nodiscard]] bool names_bundle() const { return !bundle_.empty() || !config_.empty(); }

@@ -1,5 +1,6 @@
 // Owns: `minirun state` and `gc`.
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/containers.h"
@@ -12,7 +13,7 @@ namespace {
 
 class State : public Command {
  public:
-  void declare(CLI::App& app) override { app.add_option("ID", id_, "the container")->required(); }
+  void declare(App app) override { app.add_option("ID", id_, "the container").required(); }
 
   int run(const GlobalOptions& options, Output& output) override {
     const Result<Found> found = find_container(options, id_);
@@ -30,7 +31,7 @@ class State : public Command {
 
 class Gc : public Command {
  public:
-  void declare(CLI::App& /*app*/) override {}
+  void declare(App /*app*/) override {}
 
   int run(const GlobalOptions& options, Output& output) override {
     Result<Ground> ground = prepare(options);

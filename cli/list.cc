@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/containers.h"
@@ -13,9 +14,8 @@ using json = nlohmann::ordered_json;
 
 class List : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("-f,--format", format_, "table or json")
-        ->check(CLI::IsMember({"table", "json"}));
+  void declare(App app) override {
+    app.add_option("-f,--format", format_, "table or json").one_of({"table", "json"});
     app.add_flag("-q,--quiet", quiet_, "ids only");
   }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -121,7 +122,7 @@ int dispatch(const CommandRow& row, const GlobalArguments& global,
   if (global.error) return fail(row, *output, *global.error);
   const std::unique_ptr<Command> command = row.make();
   CLI::App app(std::string(row.summary), fmt::format("minirun {}", row.name));
-  command->declare(app);
+  command->declare(App(&app));
   std::vector<std::string> words =
       normalize(app, std::span(argv).subspan(global.command + 1), row.in_order);
   std::ranges::reverse(words);  // as CLI11 takes them

@@ -56,25 +56,24 @@ std::string dump(const json& value) {
 
 class NetworkCommand : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.require_subcommand(1);
+  void declare(App app) override {
+    app.require_subcommand();
     app.footer("A network is made by the first container on it, and stays until rm or gc.");
-    auto* ls = app.add_subcommand("ls", "list networks");
-    ls->alias("list");
-    ls->add_option("-f,--format", format_, "table or json")
-        ->check(CLI::IsMember({"table", "json"}));
-    app.add_subcommand("inspect", "print networks as JSON")->add_option("NAME", names_)->required();
+    const App ls = app.add_subcommand("ls", "list networks");
+    ls.alias("list");
+    ls.add_option("-f,--format", format_, "table or json").one_of({"table", "json"});
+    app.add_subcommand("inspect", "print networks as JSON").add_option("NAME", names_).required();
     app.add_subcommand("rm", "remove networks without containers")
-        ->add_option("NAME", names_)
-        ->required();
+        .add_option("NAME", names_)
+        .required();
     app.add_subcommand("gc",
                        "free what crashed commands left, remove networks without containers, and "
                        "write the rules anew");
-    app_ = &app;
+    app_ = app;
   }
 
   int run(const GlobalOptions& options, Output& output) override {
-    const Status done = act(options, app_->get_subcommands().front()->get_name());
+    const Status done = act(options, app_.subcommand());
     if (done) return 0;
     output.error(done.error());
     return 1;
@@ -136,7 +135,7 @@ class NetworkCommand : public Command {
     return dump(array);
   }
 
-  CLI::App* app_ = nullptr;
+  App app_;
   std::string format_ = "table";
   std::vector<std::string> names_;
 };

@@ -110,11 +110,10 @@ Status plan_bridge(NetworkLaunch launch, const StateRoot* root, bool dry_run, La
 
 }  // namespace
 
-void NetworkFlags::declare(CLI::App& app) {
+void NetworkFlags::declare(App app) {
   app.add_option("--network", network_,
                  "none, host, bridge, bridge:NAME, pasta, join:ID or the path of a namespace");
-  app.add_option("-p,--publish", publish_, "[ADDRESS:]HOST:CONTAINER[/tcp|/udp]")
-      ->allow_extra_args(false);
+  app.add_option("-p,--publish", publish_, "[ADDRESS:]HOST:CONTAINER[/tcp|/udp]").single();
   app.add_option("--cni", cni_, "let the plugins of this CNI configuration list make the network");
 }
 

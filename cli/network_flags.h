@@ -3,11 +3,11 @@
 // Must not: make anything.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "cli/app.h"
 #include "cli/output.h"
 #include "runtime/plan.h"
 #include "runtime/state.h"
@@ -17,7 +17,7 @@ namespace minirun::cli {
 
 class NetworkFlags {
  public:
-  void declare(CLI::App& app);
+  void declare(App app);
 
   /// Whether the user said which network, and whether he published ports.
   [[nodiscard]] bool given() const { return !network_.empty() || !cni_.empty(); }

@@ -10,7 +10,7 @@ class Freezer : public Command {
  public:
   explicit Freezer(bool pause) : pause_(pause) {}
 
-  void declare(CLI::App& app) override { app.add_option("ID", id_, "the container")->required(); }
+  void declare(App app) override { app.add_option("ID", id_, "the container").required(); }
 
   int run(const GlobalOptions& options, Output& output) override {
     const Result<Found> found = find_container(options, id_);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "cli/command.h"
@@ -37,55 +38,55 @@ Result<Json> read_recording(const std::string& path) {
 
 class ProbeCommand : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.require_subcommand(1);
+  void declare(App app) override {
+    app.require_subcommand();
     declare_run(app);
     list_ = app.add_subcommand("list", "the probes and the metrics that --expect knows");
     compare_ = app.add_subcommand("compare", "what changed between two recordings");
-    compare_->add_option("A", first_, "recording of `probe run --json`")->required();
-    compare_->add_option("B", second_, "the later one")->required();
+    compare_.add_option("A", first_, "recording of `probe run --json`").required();
+    compare_.add_option("B", second_, "the later one").required();
     textbook_ = app.add_subcommand("textbook", "what texts say, this host, this container");
-    textbook_->add_option("--inside", inside_, "the container's spec (default: no limits)");
-    textbook_->add_flag("--outside", outside_, "only on the host");
-    textbook_->add_flag("--quick", quick_, "under a minute, with more spread");
-    textbook_->add_option("--json", json_, "write the recording here; - is standard output");
+    textbook_.add_option("--inside", inside_, "the container's spec (default: no limits)");
+    textbook_.add_flag("--outside", outside_, "only on the host");
+    textbook_.add_flag("--quick", quick_, "under a minute, with more spread");
+    textbook_.add_option("--json", json_, "write the recording here; - is standard output");
     report_ = app.add_subcommand("report", "judge recordings again: the table, or a page");
-    report_->add_option("FILES", files_, "recordings of `probe run --json`")->required();
-    report_->add_option("--html", html_, "write one page with charts to this file");
-    report_->add_flag("--all", all_, "also the numbers that only support others");
+    report_.add_option("FILES", files_, "recordings of `probe run --json`").required();
+    report_.add_option("--html", html_, "write one page with charts to this file");
+    report_.add_flag("--all", all_, "also the numbers that only support others");
   }
 
   int run(const GlobalOptions& options, Output& output) override {
-    if (list_->parsed()) return list();
+    if (list_.parsed()) return list();
     Status done;
-    if (run_->parsed()) done = run_probes(options, output);
-    if (textbook_->parsed()) {
+    if (run_.parsed()) done = run_probes(options, output);
+    if (textbook_.parsed()) {
       names_ = {"textbook", "ctxswitch.all", "net.loopback", "net.bridge"};
       done = run_probes(options, output);
     }
-    if (compare_->parsed()) done = compare();
-    if (report_->parsed()) done = report();
+    if (compare_.parsed()) done = compare();
+    if (report_.parsed()) done = report();
     if (done) return status_;
     output.error(done.error());
     return 1;
   }
 
  private:
-  void declare_run(CLI::App& app) {
+  void declare_run(App app) {
     run_ = app.add_subcommand("run", "run probes on the host and in a container");
-    run_->add_option("NAME", names_,
-                     "probes, or one scenario of one (throttle.1t); all when none is named");
-    run_->add_option("--inside", inside_,
-                     "the container's spec; alone: only in it (default: 500m and 64Mi)");
-    run_->add_flag("--outside", outside_, "only on the host, in a transient cgroup");
-    run_->add_flag("--both", both_, "on both (the default)");
-    run_->add_option("--repeat", repeat_, "how often")->check(CLI::Range(1, 1000));
-    run_->add_flag("--quick", quick_, "shorter, with more spread");
-    run_->add_option("--json", json_, "write the recording here; - is standard output");
-    run_->add_option("--expect", expect_, "e.g. 'throttle.ratio>=0.4'; status 1 when it is not so")
-        ->allow_extra_args(false);
-    run_->add_option("--junit", junit_, "write the expectations as JUnit XML to this file");
-    run_->add_flag("--all", all_, "also the numbers that only support others");
+    run_.add_option("NAME", names_,
+                    "probes, or one scenario of one (throttle.1t); all when none is named");
+    run_.add_option("--inside", inside_,
+                    "the container's spec; alone: only in it (default: 500m and 64Mi)");
+    run_.add_flag("--outside", outside_, "only on the host, in a transient cgroup");
+    run_.add_flag("--both", both_, "on both (the default)");
+    run_.add_option("--repeat", repeat_, "how often").range(1, 1000);
+    run_.add_flag("--quick", quick_, "shorter, with more spread");
+    run_.add_option("--json", json_, "write the recording here; - is standard output");
+    run_.add_option("--expect", expect_, "e.g. 'throttle.ratio>=0.4'; status 1 when it is not so")
+        .single();
+    run_.add_option("--junit", junit_, "write the expectations as JUnit XML to this file");
+    run_.add_flag("--all", all_, "also the numbers that only support others");
   }
 
   static int list() {
@@ -133,7 +134,7 @@ class ProbeCommand : public Command {
     request.probes = names_;
     request.spec = loaded ? &loaded->spec : nullptr;
     request.spec_name = inside_;
-    request.host = both_ || outside_ || inside_.empty() || textbook_->parsed();
+    request.host = both_ || outside_ || inside_.empty() || textbook_.parsed();
     request.container = both_ || !outside_ || !inside_.empty();
     request.quick = quick_;
     request.repeat = repeat_;
@@ -168,8 +169,8 @@ class ProbeCommand : public Command {
       if (!print(text)) return os_error("standard output");
     } else {
       if (!json_.empty()) TRY(replace_file(AT_FDCWD, json_, text, 0644));
-      if (!print(textbook_->parsed() ? probe::textbook_table(judgement)
-                                     : probe::table(judgement, all_)))
+      if (!print(textbook_.parsed() ? probe::textbook_table(judgement)
+                                    : probe::table(judgement, all_)))
         return os_error("standard output");
     }
     std::vector<probe::Outcome> outcomes;
@@ -210,8 +211,7 @@ class ProbeCommand : public Command {
     return {};
   }
 
-  CLI::App *run_ = nullptr, *list_ = nullptr, *textbook_ = nullptr, *compare_ = nullptr,
-           *report_ = nullptr;
+  App run_, list_, textbook_, compare_, report_;
   std::vector<std::string> names_, expect_, files_;
   std::vector<probe::Expectation> expectations_;
   std::string html_, inside_, json_, junit_, first_, second_;

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "cgroups/files.h"
@@ -105,10 +106,9 @@ Result<std::string> filtered(const std::vector<std::string>& arguments,
 
 class Ps : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("-f,--format", format_, "table or json")
-        ->check(CLI::IsMember({"table", "json"}));
-    app.add_option("ID", id_, "the container")->required();
+  void declare(App app) override {
+    app.add_option("-f,--format", format_, "table or json").one_of({"table", "json"});
+    app.add_option("ID", id_, "the container").required();
     app.add_option("ARGUMENTS", arguments_, "for the host's ps(1), which then makes the table");
   }
 

@@ -12,9 +12,9 @@ namespace {
 
 class Resize : public Command {
  public:
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option("POD", path_, "manifest with the new requests and limits; - for standard input")
-        ->required();
+        .required();
     app.add_option("--node", node_, "what the node is like (default: this machine)");
     app.add_flag("--force", force_, "shrink memory below what is in use");
     app.add_flag("--dry-run", dry_run_, "check, print the writes in their order, change nothing");

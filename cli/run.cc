@@ -42,7 +42,7 @@ std::string generated_id(const std::string& name) {
 
 class Run : public Command {
  public:
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option(
         "SPEC", spec_,
         "OCI config.json, bundle directory, minirun's short form, Pod manifest, or - for "
@@ -53,7 +53,7 @@ class Run : public Command {
     app.add_flag("--dry-run", dry_run_, "print the plan and change nothing");
     app.add_option("--report", report_, "write the result as JSON to this file");
     app.add_option("--timeout", timeout_, "kill the whole container after it, e.g. 30s or 1m30s");
-    app.add_option("-e,--env", environment_, "K=V for the program")->allow_extra_args(false);
+    app.add_option("-e,--env", environment_, "K=V for the program").single();
     app.add_flag("--keep", keep_,
                  "do not remove the container at the end, keep the overlay's upper layer");
     app.add_flag("-d,--detach", detach_, "return when the program runs, print the id");
@@ -67,7 +67,7 @@ class Run : public Command {
     flags_.declare(app);
     network_.declare(app);
     app.add_option("--image", pod_.images, "NAME=DIR: of a Pod's image or container, the root")
-        ->allow_extra_args(false);
+        .single();
     app.add_option("--node", pod_.node, "of Pods: what the node is like (default: this machine)");
     app.add_option("--cgroup-root", pod_.cgroup_root, "of Pods: kubepods is below it");
     app.add_option("--restart-delay", pod_.restart_delay,
@@ -136,7 +136,7 @@ class Run : public Command {
     pod_.dry_run = dry_run_;
     pod_.report = report_;
     pod_.timeout = timeout_;
-    pod_.summary = summary_option_->count() == 0 || summary_;
+    pod_.summary = summary_option_.count() == 0 || summary_;
     return run_pod_file(loaded, spec_, pod_, network_, options, output);
   }
 
@@ -145,7 +145,7 @@ class Run : public Command {
       if (entry.find('=') == std::string::npos || entry.starts_with('='))
         return plain_error("--env", fmt::format("\"{}\" is not NAME=VALUE", entry));
     apply({environment_, words_}, loaded.spec);
-    if (id_.empty() && id_option_->count() == 0) id_ = generated_id(loaded.spec.name);
+    if (id_.empty() && id_option_.count() == 0) id_ = generated_id(loaded.spec.name);
     TRY(validate_id(id_));
     if (!timeout_.empty()) {
       const auto duration = parse_duration(timeout_);
@@ -165,7 +165,7 @@ class Run : public Command {
     if (detach_)
       for (const auto& [given, option] :
            {std::pair{!report_.empty(), "--report"}, std::pair{timing_, "--timing"},
-            std::pair{summary_option_->count() > 0 && summary_, "--summary"}})
+            std::pair{summary_option_.count() > 0 && summary_, "--summary"}})
         if (given)
           return plain_error(option,
                              "nobody is left to see the end with --detach; `minirun events` "
@@ -254,7 +254,7 @@ class Run : public Command {
   }
 
   [[nodiscard]] bool wants_summary() {
-    if (summary_option_->count() == 0 && !asked_) {
+    if (summary_option_.count() == 0 && !asked_) {
       summary_ = ::isatty(STDERR_FILENO) == 1;
       asked_ = true;
     }
@@ -298,11 +298,11 @@ class Run : public Command {
   std::string spec_, id_, report_, timeout_;
   LaunchFlags flags_;
   NetworkFlags network_;
-  CLI::Option* id_option_ = nullptr;
+  Option id_option_;
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
        asked_ = false;
-  CLI::Option* summary_option_ = nullptr;
+  Option summary_option_;
 };
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 
 class Spec : public Command {
  public:
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option("-b,--bundle", bundle_, "directory to write config.json to (default: here)");
     app.add_flag("--rootless", rootless_, "for a caller without privileges");
   }

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/containers.h"
@@ -170,14 +171,13 @@ class Stats : public Command {
  public:
   explicit Stats(bool top) : top_(top) {}
 
-  void declare(CLI::App& app) override {
+  void declare(App app) override {
     app.add_option("ID", ids_, "containers (default: all that run)");
     app.add_option("-f,--format", format_, "table or json: one line per container and reading")
-        ->check(CLI::IsMember({"table", "json"}));
+        .one_of({"table", "json"});
     app.add_option("-i,--interval", interval_text_, "between two readings (default 1s)");
     if (!top_) app.add_flag("-w,--watch", watch_, "go on until interrupted");
-    app.add_option("-n,--count", count_, "end after so many readings")
-        ->check(CLI::Range(1, 1 << 30));
+    app.add_option("-n,--count", count_, "end after so many readings").range(1, 1 << 30);
   }
 
   int run(const GlobalOptions& options, Output& output) override {

@@ -91,8 +91,8 @@ constexpr auto refused_flags = std::to_array<RefusedFlag>({
 
 class Update : public Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("ID", id_, "the container")->required();
+  void declare(App app) override {
+    app.add_option("ID", id_, "the container").required();
     app.add_option("-r,--resources", document_,
                    "file with an OCI LinuxResources object, - for standard input");
     for (std::size_t i = 0; i < number_flags.size(); ++i)

@@ -2,7 +2,7 @@
 // Must not: compute anything from them.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "base/fd.h"

@@ -4,7 +4,7 @@
 // Must not: run, read a file, or take an absent number for zero.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>

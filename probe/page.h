@@ -3,6 +3,7 @@
 // Must not: draw (probe/html/report.js does), or refer to anything outside of the page.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -1,0 +1,66 @@
+// Owns: the words in which a command declares its options and positionals. CLI11 reads them, but
+// its headers take ten seconds to compile, so of the commands' files none sees them. Must not: know
+// an option.
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace minirun::cli {
+
+/// A handle of an option or positional; App owns it.
+class Option {
+ public:
+  Option() = default;
+  explicit Option(CLI::Option* option) : option_(option) {}
+
+  Option required() const;
+  /// One value each time that it is given, so that it does not take the positionals behind it.
+  Option single() const;
+  Option range(int low, int high) const;
+  Option one_of(std::initializer_list<const char*> words) const;
+  /// How often it was given.
+  [[nodiscard]] std::size_t count() const;
+
+ private:
+  CLI::Option* option_ = nullptr;
+};
+
+/// A handle of a command or subcommand. Variables that are named to it must live as long as it.
+class App {
+ public:
+  App() = default;
+  explicit App(CLI::App* app) : app_(app) {}
+
+  Option add_option(const char* names, std::string& value, const char* help = "") const;
+  Option add_option(const char* names, std::vector<std::string>& value,
+                    const char* help = "") const;
+  Option add_option(const char* names, int& value, const char* help = "") const;
+  Option add_option(const char* names, unsigned& value, const char* help = "") const;
+  Option add_flag(const char* names, bool& value, const char* help) const;
+
+  App add_subcommand(const char* name, const char* help) const;
+  void require_subcommand() const;
+  void alias(const char* name) const;
+  void footer(const char* text) const;
+  /// Every word is taken, `--help` too.
+  void take_anything() const;
+
+  [[nodiscard]] Option get_option(const char* name) const;
+  /// Whether this subcommand was given.
+  [[nodiscard]] bool parsed() const;
+  /// The name of the subcommand that was given.
+  [[nodiscard]] std::string subcommand() const;
+
+ private:
+  CLI::App* app_ = nullptr;
+};
+
+}  // namespace minirun::cli
