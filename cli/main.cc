@@ -112,6 +112,31 @@ int fail(const CommandRow& row, Output& output, const Error& error) {
   return row.failure;
 }
 
+/// Reads the words behind the command's name and runs it; absent: only with `all` options declared
+/// can be said what is wrong with them, or what the help is.
+std::optional<int> run_command(const CommandRow& row, const GlobalOptions& options, Output& output,
+                               const std::vector<std::string>& given, bool all) {
+  const std::unique_ptr<Command> command = row.make();
+  CLI::App app(std::string(row.summary), fmt::format("minirun {}", row.name));
+  command->declare(App(&app, all ? nullptr : &given));
+  std::vector<std::string> words = normalize(app, given, row.in_order);
+  std::ranges::reverse(words);  // as CLI11 takes them
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::ParseError& error) {
+    if (!all) return std::nullopt;
+    if (dynamic_cast<const CLI::CallForHelp*>(&error) != nullptr) {
+      print(app.help());
+      return 0;
+    }
+    std::string message = error.what();
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) message = unexpected(app);
+    std::ranges::replace(message, '\n', ' ');
+    return fail(row, output, Error{0, std::string(row.name), message, {}});
+  }
+  return command->run(options, output);
+}
+
 int dispatch(const CommandRow& row, const GlobalArguments& global,
              const std::vector<std::string>& argv) {
   Result<Output> output = Output::open(global.options);
@@ -120,25 +145,10 @@ int dispatch(const CommandRow& row, const GlobalArguments& global,
     return row.failure;
   }
   if (global.error) return fail(row, *output, *global.error);
-  const std::unique_ptr<Command> command = row.make();
-  CLI::App app(std::string(row.summary), fmt::format("minirun {}", row.name));
-  command->declare(App(&app));
-  std::vector<std::string> words =
-      normalize(app, std::span(argv).subspan(global.command + 1), row.in_order);
-  std::ranges::reverse(words);  // as CLI11 takes them
-  try {
-    app.parse(std::move(words));
-  } catch (const CLI::CallForHelp&) {
-    print(app.help());
-    return 0;
-  } catch (const CLI::ExtrasError&) {
-    return fail(row, *output, Error{0, std::string(row.name), unexpected(app), {}});
-  } catch (const CLI::ParseError& error) {
-    std::string message = error.what();
-    std::ranges::replace(message, '\n', ' ');
-    return fail(row, *output, Error{0, std::string(row.name), message, {}});
-  }
-  return command->run(global.options, *output);
+  const std::vector<std::string> words(
+      argv.begin() + static_cast<std::ptrdiff_t>(global.command) + 1, argv.end());
+  const std::optional<int> status = run_command(row, global.options, *output, words, false);
+  return status ? *status : run_command(row, global.options, *output, words, true).value();
 }
 
 std::string unknown_command(const std::string& name) {

@@ -212,7 +212,7 @@ def no_option_is_for_nothing(t):
         t.refused(t.minirun("run", "--report", path, spec), "--report", str(path), word)
     t.refused(t.minirun("create", "--bundle", t.bundle("/"), "--pid-file", "/no/such/pid", t.id()), "--pid-file",
               "/no/such/pid: No such file", status=1)
-    t.refused(t.minirun("run", t.write("word.json", '"word"')), "the document", "expected an object")
+    t.refused(t.minirun("run", t.write("word.json", '"word"')), "word.json: ", "expected an object")
     check(not (t.dir / "ran").exists(), "the program has run")
 
 
