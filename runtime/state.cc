@@ -152,25 +152,27 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
     root.path_ = own ? std::string(runtime) + "/minirun" : "/run/minirun";
   }
   if (root.path_ == "/") return plain_error("--root", "\"/\" is not a state directory");
+  const std::string name = (given.empty() ? "state directory " : "--root ") + root.path_;
   int fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && errno == ENOENT && create) {
     for (std::size_t slash = root.path_.find('/', 1);; slash = root.path_.find('/', slash + 1)) {
       const std::string part = root.path_.substr(0, slash);
       const bool last = slash == std::string::npos;
-      if (::mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST) return os_error(part);
+      if (::mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST)
+        return os_error(name, "cannot make " + part);
       if (last) break;
     }
     fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   }
   root.fd_ = DirFd(fd);
   if (fd < 0) {
-    if (errno == ENOENT) return os_error(root.path_, "no container was ever created here");
-    return os_error(root.path_);
+    if (errno == ENOENT) return os_error(name, "no container was ever created here");
+    return os_error(name);
   }
   struct stat info{};
-  if (::fstat(fd, &info) != 0) return os_error(root.path_);
+  if (::fstat(fd, &info) != 0) return os_error(name);
   if (info.st_uid != ::getauxval(AT_EUID) || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return plain_error(root.path_,
+    return plain_error(name,
                        "is not ours alone: the state directory must be owned by the caller and "
                        "not writable by others");
   return root;
