@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
-# Without a compiler cache several sources are compiled as one, which halves the first build.
+# Without a compiler cache several sources are compiled as one, which makes the first build shorter.
 launcher := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache,-DMINIRUN_UNITY=ON)
 
 # compile FOLDER,FLAGS,TARGETS: says one line, and more only when something is wrong.

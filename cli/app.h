@@ -38,7 +38,8 @@ class Option {
 
 /// A handle of a command or subcommand. Variables that are named to it must live as long as it.
 /// With `words`, the command line, it leaves out the options that none of them can name: each costs
-/// 3 us, and `run` has forty. Such a line that cannot be read has to be tried again with all.
+/// ten thousand instructions, and `run` has forty. Such a line that cannot be read has to be tried
+/// again with all.
 class App {
  public:
   App() = default;

@@ -233,7 +233,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
     if (written.error().errnum != EEXIST) return std::unexpected(std::move(written).error());
     // Between our mkdir and our open another took the directory away and made its own: this one.
     creation.keep();
-    return os_error(EEXIST, plan.id, "a container with this id exists");
+    return ContainerDir::exists(plan.id);
   }
   TRY(fault_point("document"));
   TRY(write_new_file(creation.dir.fd(), "config.json", document));

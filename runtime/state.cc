@@ -226,12 +226,16 @@ int lock_new(int fd) {
 
 }  // namespace
 
+std::unexpected<Error> ContainerDir::exists(const std::string& id) {
+  return os_error(EEXIST, id, "a container with this id exists");
+}
+
 Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::string& id) {
   // Whoever finds a directory without a record and without a lock may remove it; so after locking
   // we look whether it is still there. Bounded: each round means that somebody cleaned up.
   for (int round = 0; round < 100; ++round) {
     if (::mkdirat(root.fd(), id.c_str(), 0700) != 0) {
-      if (errno == EEXIST) return os_error(EEXIST, id, "a container with this id exists");
+      if (errno == EEXIST) return exists(id);
       return os_error(root.path() + "/" + id);
     }
     ContainerDir dir;
@@ -246,7 +250,7 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
     struct stat info{};
     if (lock_new(dir.fd()) != 0 || ::fstat(dir.fd(), &info) != 0) {
       const int error = errno;
-      if (error == EEXIST) return os_error(EEXIST, id, "a container with this id exists");
+      if (error == EEXIST) return exists(id);
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, id, "lock");
     }

@@ -89,13 +89,15 @@ enum class Lock { none, try_exclusive, exclusive };
 /// The open directory of one container and, while it lives, its lock.
 class ContainerDir {
  public:
-  /// Makes the directory and locks it. Errors: EEXIST, with a detail that says whether the id is
-  /// in use or a crashed create is in the way (`crashed` is then set).
+  /// Makes the directory and locks it. Error: exists(), also when ours was removed before it was
+  /// open and another made his in its place.
   static Result<ContainerDir> create(const StateRoot& root, const std::string& id);
 
   /// Opens an existing one. Errors: ENOENT "container does not exist"; EWOULDBLOCK when another
   /// minirun works on it (try_exclusive); ETIMEDOUT after `lock_seconds` (exclusive).
   static Result<ContainerDir> open(const StateRoot& root, const std::string& id, Lock lock);
+  /// EEXIST: the id is in use, or a crashed create is in the way.
+  static std::unexpected<Error> exists(const std::string& id);
   static constexpr int lock_seconds = 5;
 
   [[nodiscard]] int fd() const { return fd_.get(); }

@@ -105,6 +105,14 @@ void read_pod(LoadedSpec& loaded, const SpecOptions& options) {
     loaded.spec = options.read_pod(loaded.text, loaded.base_dir, loaded.findings);
 }
 
+LoadedSpec read_manifest(std::string text, std::string base_dir, const SpecOptions& options) {
+  LoadedSpec loaded;
+  loaded.text = std::move(text);
+  loaded.base_dir = std::move(base_dir);
+  read_pod(loaded, options);
+  return loaded;
+}
+
 // Nothing of a container can be made without one by who is not root, so that a document which
 // leaves it out can only mean this. The group of terminals, which it then cannot know to be
 // unmapped, goes.
@@ -131,13 +139,10 @@ Format detect_format(std::string_view text) {
 }
 
 LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions& options) {
+  if (looks_like_yaml(text)) return read_manifest(std::move(text), std::move(base_dir), options);
   LoadedSpec loaded;
   loaded.text = std::move(text);
   loaded.base_dir = std::move(base_dir);
-  if (looks_like_yaml(loaded.text)) {
-    read_pod(loaded, options);
-    return loaded;
-  }
   const auto document = JsonDocument::parse(loaded.text, loaded.findings);
   if (!document) return loaded;
   const std::size_t of_parsing = loaded.findings.size();
@@ -193,14 +198,9 @@ Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options
   }
   std::string text = TRY(read_all(file.get(), name));
   base = TRY(absolute(base));
-  LoadedSpec loaded;
-  if ((name.ends_with(".yaml") || name.ends_with(".yml")) && may_be_yaml(text)) {
-    loaded.text = std::move(text);
-    loaded.base_dir = std::move(base);
-    read_pod(loaded, options);
-  } else {
-    loaded = parse_spec(std::move(text), std::move(base), options);
-  }
+  const bool manifest = (name.ends_with(".yaml") || name.ends_with(".yml")) && may_be_yaml(text);
+  LoadedSpec loaded =
+      (manifest ? read_manifest : parse_spec)(std::move(text), std::move(base), options);
   loaded.name = std::move(name);
   return loaded;
 }
