@@ -9,11 +9,11 @@
 #   make vm CMD="..." | make vm-shell
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := build
-.PHONY: run test build build-all build-san build-faults install lint fmt bench vm vm-shell setup deps clean help
+.PHONY: run test build build-all build-san build-packages install lint fmt bench vm vm-shell setup deps clean help
 
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
-# Without a compiler cache several sources are compiled as one, which makes the first build shorter.
+# Without a compiler cache the sources of a folder are compiled as one, which makes the first build shorter.
 launcher := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache,-DMINIRUN_UNITY=ON)
 
 # compile FOLDER,FLAGS,TARGETS: says one line, and more only when something is wrong.
@@ -22,28 +22,25 @@ define compile
 	  >$(1)/cmake.log 2>&1 || { cat $(1)/cmake.log; exit 1; }; }
 	@[ -z "$$(ninja -C $(1) -n $(3) | grep -v 'no work to do\|Entering directory')" ] || \
 	  echo "minirun: building $(3) in $(1) (a few minutes the first time)"
-	@ninja -C $(1) --quiet $(3) >$(1)/ninja.log 2>&1 </dev/null || { cat $(1)/ninja.log; exit 1; }
+	@ninja -C $(1) -j $$(nproc) --quiet $(3) >$(1)/ninja.log 2>&1 </dev/null || { cat $(1)/ninja.log; exit 1; }
 endef
 
-build:
+build-packages:
 	@.ci/packages build
+
+build: build-packages
 	@# A build without npm has an empty page; once there is npm, make it.
 	@[ -s build/probe_page.html ] || [ -e build/probe-html/npm.log ] || ! command -v npm >/dev/null || rm -f build/probe_page.html
 	$(call compile,build,,minirun minirun-probe)
 	@[ -s build/probe_page.html ] || echo "minirun: built without the charts of probe report --html: npm or its registry is missing"
 
-build-all:
-	@.ci/packages build
-	$(call compile,build,,minirun minirun-unit-tests)
+# What the tests need of a build.
+build-all: build-packages
+	$(call compile,build,,minirun minirun-unit-tests minirun-faults)
 
 # Only the unit tests run under the sanitizers: they take hostile input; the rest is system calls.
-build-san:
-	@.ci/packages build
+build-san: build-packages
 	$(call compile,build-san,-DMINIRUN_SANITIZE=address$(comma)undefined -DMINIRUN_UNITY=ON -DCMAKE_BUILD_TYPE=None,minirun-unit-tests)
-
-build-faults:
-	@.ci/packages build
-	$(call compile,build,,minirun-faults)
 
 comma := ,
 

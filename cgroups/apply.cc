@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/text.h"
 #include "cgroups/device_filter.h"
 #include "cgroups/files.h"
 
@@ -160,12 +161,6 @@ Status apply_write(const CgroupFd& cgroup, const CgroupWrite& write) {
   return std::unexpected(explain_write(done.error(), write));
 }
 
-std::uint64_t number(std::string_view text) {
-  std::uint64_t value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
 // OCI memory.checkBeforeUpdate: lowering memory.max below the usage would reclaim and then kill.
 Status check_memory(const CgroupFd& cgroup, const CgroupPlan& plan) {
   for (const CgroupWrite& write : plan.writes) {
@@ -175,8 +170,8 @@ Status check_memory(const CgroupFd& cgroup, const CgroupPlan& plan) {
     const auto usage = read_beneath(cgroup.get(), usage_file);
     if (!usage && usage.error().errnum == ENOENT) continue;  // nothing is used without a counter
     if (!usage) return std::unexpected(usage.error());
-    const std::uint64_t used = number(*usage);
-    if (used > 0 && number(write.value) <= used)
+    const std::uint64_t used = leading_number(*usage).value_or(0);
+    if (used > 0 && leading_number(write.value).value_or(0) <= used)
       return plain_error(write.file,
                          fmt::format("{} (from {}) is not above the current usage of {} bytes, "
                                      "and checkBeforeUpdate asks to refuse that",

@@ -17,6 +17,7 @@
 #include <functional>
 #include <limits>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 
 namespace minirun {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cgroups/planners.h"
 

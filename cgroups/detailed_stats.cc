@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cgroups/control.h"
 #include "cgroups/files.h"
 #include "cgroups/stats.h"
@@ -39,13 +40,6 @@ std::string text_of(int cgroup, const std::string& name) {
   return text;
 }
 
-std::optional<std::uint64_t> number_of(std::string_view text) {
-  std::uint64_t value = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc())
-    return std::nullopt;
-  return value;
-}
-
 // hugetlb.2MB.current -> "2MB"
 void read_hugetlb(int cgroup, DetailedStats& stats) {
   const int fd = open_beneath(cgroup, ".", O_RDONLY | O_DIRECTORY);
@@ -57,8 +51,8 @@ void read_hugetlb(int cgroup, DetailedStats& stats) {
         name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
     if (size.find('.') != std::string::npos) continue;  // hugetlb.2MB.rsvd.current
     HugetlbStats& pages = stats.hugetlb[size];
-    pages.current = number_of(text_of(cgroup, name)).value_or(0);
-    pages.max = number_of(text_of(cgroup, fmt::format("hugetlb.{}.max", size)));
+    pages.current = leading_number(text_of(cgroup, name)).value_or(0);
+    pages.max = leading_number(text_of(cgroup, fmt::format("hugetlb.{}.max", size)));
     const FlatKeys events =
         parse_flat_keyed(text_of(cgroup, fmt::format("hugetlb.{}.events", size)));
     if (const auto max = events.find("max"); max != events.end()) pages.failures = max->second;
@@ -74,7 +68,7 @@ void read_rdma(int cgroup, DetailedStats& stats) {
       const std::size_t equals = words[i].find('=');
       if (equals == std::string_view::npos) continue;
       stats.rdma[std::string(words[0])][std::string(words[i].substr(0, equals))] =
-          number_of(words[i].substr(equals + 1)).value_or(0);
+          leading_number(words[i].substr(equals + 1)).value_or(0);
     }
   }
 }
@@ -84,7 +78,7 @@ std::uint64_t status_number(const std::string& text, std::string_view key) {
   if (at == std::string::npos) return 0;
   const std::size_t digits = text.find_first_not_of("\t ", at + key.size());
   if (digits == std::string::npos) return 0;
-  return number_of(std::string_view(text).substr(digits)).value_or(0);
+  return leading_number(std::string_view(text).substr(digits)).value_or(0);
 }
 
 Status read_switches(const CgroupFd& cgroup, DetailedStats& stats) {

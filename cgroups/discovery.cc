@@ -10,6 +10,7 @@
 #include <charconv>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "cgroups/files.h"
 
 namespace minirun {

@@ -25,10 +25,4 @@ namespace minirun {
 /// One write(2) of `value`. Errors: the errno of open or write, the object is `name`.
 [[nodiscard]] Status write_beneath(int dir, const char* name, std::string_view value);
 
-/// The words of a text, separated by white space.
-[[nodiscard]] std::vector<std::string_view> split_words(std::string_view text);
-
-/// The parts of `text` between separators; an empty text has no parts.
-[[nodiscard]] std::vector<std::string_view> split(std::string_view text, char separator);
-
 }  // namespace minirun

@@ -2,6 +2,7 @@
 // Must not: look whether it exists.
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cgroups/planners.h"
 

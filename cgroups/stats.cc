@@ -7,17 +7,12 @@
 #include <cerrno>
 #include <charconv>
 
+#include "base/text.h"
 #include "cgroups/control.h"
 #include "cgroups/files.h"
 
 namespace minirun {
 namespace {
-
-std::uint64_t to_number(std::string_view text) {
-  std::uint64_t value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
 
 // The text of a file, nothing when the kernel does not offer it here.
 // EOPNOTSUPP: a pressure file while PSI is off.
@@ -32,7 +27,7 @@ Result<std::optional<std::string>> read_optional(int cgroup, const char* name) {
 Result<std::optional<std::uint64_t>> read_number(int cgroup, const char* name) {
   const auto text = TRY(read_optional(cgroup, name));
   if (!text || text->starts_with("max")) return std::nullopt;
-  return to_number(*text);
+  return leading_number(*text).value_or(0);
 }
 
 Result<FlatKeys> read_keys(int cgroup, const char* name) {
@@ -57,11 +52,6 @@ Result<std::optional<MemoryStats>> read_memory(int cgroup) {
   return memory;
 }
 
-std::uint64_t value_of(const FlatKeys& keys, std::string_view key) {
-  const auto it = keys.find(key);
-  return it == keys.end() ? 0 : it->second;
-}
-
 Result<std::optional<PidsStats>> read_pids(int cgroup) {
   const auto current = TRY(read_number(cgroup, "pids.current"));
   if (!current) return std::nullopt;
@@ -69,7 +59,7 @@ Result<std::optional<PidsStats>> read_pids(int cgroup) {
   pids.current = *current;
   pids.max = TRY(read_number(cgroup, "pids.max"));
   pids.peak = TRY(read_number(cgroup, "pids.peak"));
-  pids.max_events = value_of(TRY(read_keys(cgroup, "pids.events")), "max");
+  pids.max_events = count_of(TRY(read_keys(cgroup, "pids.events")), "max");
   return pids;
 }
 
@@ -101,7 +91,7 @@ FlatKeys parse_flat_keyed(std::string_view text) {
   FlatKeys keys;
   for (std::string_view line : split(text, '\n')) {
     const auto words = split_words(line);
-    if (words.size() == 2) keys.emplace(words[0], to_number(words[1]));
+    if (words.size() == 2) keys.emplace(words[0], leading_number(words[1]).value_or(0));
   }
   return keys;
 }
@@ -113,9 +103,9 @@ CpuStats parse_cpu_stat(std::string_view text) {
     return it == keys.end() ? std::nullopt : std::optional(it->second);
   };
   CpuStats cpu;
-  cpu.usage_usec = value_of(keys, "usage_usec");
-  cpu.user_usec = value_of(keys, "user_usec");
-  cpu.system_usec = value_of(keys, "system_usec");
+  cpu.usage_usec = count_of(keys, "usage_usec");
+  cpu.user_usec = count_of(keys, "user_usec");
+  cpu.system_usec = count_of(keys, "system_usec");
   cpu.nr_periods = optional("nr_periods");
   cpu.nr_throttled = optional("nr_throttled");
   cpu.throttled_usec = optional("throttled_usec");
@@ -134,7 +124,7 @@ std::map<std::string, IoStats> parse_io_stat(std::string_view text) {
       const std::size_t equals = words[i].find('=');
       if (equals == std::string_view::npos) continue;
       const std::string_view key = words[i].substr(0, equals);
-      const std::uint64_t value = to_number(words[i].substr(equals + 1));
+      const std::uint64_t value = leading_number(words[i].substr(equals + 1)).value_or(0);
       if (key == "rbytes") io.rbytes = value;
       if (key == "wbytes") io.wbytes = value;
       if (key == "rios") io.rios = value;
@@ -168,7 +158,7 @@ std::optional<Pressure> parse_pressure(std::string_view text) {
   for (std::string_view line : split(text, '\n')) {
     const std::size_t total = line.find("total=");
     if (total == std::string_view::npos) continue;
-    const std::uint64_t usec = to_number(line.substr(total + 6));
+    const std::uint64_t usec = leading_number(line.substr(total + 6)).value_or(0);
     if (!pressure) pressure.emplace();
     const bool some = line.starts_with("some ");
     (some ? pressure->some_percent : pressure->full_percent) = averages(line);

@@ -19,6 +19,11 @@ namespace minirun {
 /// A "key value" file: memory.stat, memory.events.
 using FlatKeys = std::map<std::string, std::uint64_t, std::less<>>;
 [[nodiscard]] FlatKeys parse_flat_keyed(std::string_view text);
+/// 0 without the key.
+[[nodiscard]] inline std::uint64_t count_of(const FlatKeys& keys, std::string_view key) {
+  const auto it = keys.find(key);
+  return it == keys.end() ? 0 : it->second;
+}
 
 /// cpu.stat. Times in microseconds. The second half needs the cpu controller (bursts: 5.14).
 struct CpuStats {

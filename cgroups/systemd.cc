@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 
 namespace minirun {
@@ -23,6 +24,11 @@ constexpr std::string_view systemd_name = "org.freedesktop.systemd1";
 constexpr std::string_view manager_path = "/org/freedesktop/systemd1";
 constexpr std::string_view manager_interface = "org.freedesktop.systemd1.Manager";
 
+/// "max" is systemd's infinity.
+std::uint64_t limit_number(std::string_view text) {
+  return leading_number(text).value_or(infinity);
+}
+
 /// systemd.unit(5): the characters of a unit name without its suffix.
 bool is_unit_text(std::string_view text) {
   static constexpr std::string_view extra = ":-_.\\@";
@@ -30,12 +36,6 @@ bool is_unit_text(std::string_view text) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
            extra.find(c) != std::string_view::npos;
   });
-}
-
-std::uint64_t number_of(std::string_view text) {
-  std::uint64_t value = infinity;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
 }
 
 }  // namespace
@@ -96,9 +96,9 @@ std::vector<std::uint8_t> mask_of(std::string_view list) {
   std::vector<std::uint8_t> mask;
   for (std::string_view part : split(list, ',')) {
     const std::size_t dash = part.find('-');
-    const std::uint64_t first = number_of(part.substr(0, dash));
+    const std::uint64_t first = limit_number(part.substr(0, dash));
     const std::uint64_t last =
-        dash == std::string_view::npos ? first : number_of(part.substr(dash + 1));
+        dash == std::string_view::npos ? first : limit_number(part.substr(dash + 1));
     for (std::uint64_t bit = first; bit <= last && bit < 8192; ++bit) {
       if (mask.size() <= bit / 8) mask.resize(bit / 8 + 1);
       mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 1U << bit % 8);
@@ -110,12 +110,12 @@ std::vector<std::uint8_t> mask_of(std::string_view list) {
 void put_quota(std::string_view value, std::vector<UnitProperty>& properties) {
   const auto words = split_words(value);
   if (words.size() != 2) return;
-  const std::uint64_t period = number_of(words[1]);
+  const std::uint64_t period = limit_number(words[1]);
   std::uint64_t per_second = infinity;
   if (words[0] != "max" && period > 0) {
     // systemd keeps whole percent and would round down.
     constexpr std::uint64_t percent = 10'000;
-    per_second = (number_of(words[0]) * 1'000'000 / period + percent - 1) / percent * percent;
+    per_second = (limit_number(words[0]) * 1'000'000 / period + percent - 1) / percent * percent;
   }
   properties.push_back({"CPUQuotaPerSecUSec", per_second});
   properties.push_back({"CPUQuotaPeriodUSec", period});
@@ -140,13 +140,13 @@ std::vector<UnitProperty> unit_properties(const std::vector<CgroupWrite>& writes
   for (const CgroupWrite& write : writes) {
     if (write.file == "cpu.max") put_quota(write.value, properties);
     if (write.file == "io.bfq.weight" && write.value.find(' ') == std::string::npos)
-      properties.push_back({"IOWeight", number_of(write.else_value)});
+      properties.push_back({"IOWeight", limit_number(write.else_value)});
     const auto* row = std::ranges::find(rows, write.file, &Row::file);
     if (row == rows.end()) continue;
     if (write.file.starts_with("cpuset."))
       properties.push_back({std::string(row->property), mask_of(write.value)});
     else
-      properties.push_back({std::string(row->property), number_of(write.value)});
+      properties.push_back({std::string(row->property), limit_number(write.value)});
   }
   return properties;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cgroups/planners.h"
 

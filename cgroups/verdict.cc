@@ -10,14 +10,9 @@
 namespace minirun {
 namespace {
 
-std::uint64_t value_of(const FlatKeys& keys, std::string_view key) {
-  const auto it = keys.find(key);
-  return it == keys.end() ? 0 : it->second;
-}
-
 // What `keys` gained since `before`.
 std::uint64_t gained(const FlatKeys& before, const FlatKeys& after, std::string_view key) {
-  const std::uint64_t old = value_of(before, key), now = value_of(after, key);
+  const std::uint64_t old = count_of(before, key), now = count_of(after, key);
   return now > old ? now - old : 0;
 }
 

@@ -55,7 +55,7 @@ Status set_rootless(GlobalOptions& options, const std::string& text) {
   return one_of("--rootless", text, words, options.rootless);
 }
 
-constexpr auto rows = std::to_array<GlobalRow>({
+constexpr auto global_rows = std::to_array<GlobalRow>({
     {"root", "DIR", "state directory (default /run/minirun)",
      [](GlobalOptions& options, const std::string& text) -> Status {
        options.root = text;
@@ -81,8 +81,8 @@ constexpr auto rows = std::to_array<GlobalRow>({
 });
 
 const GlobalRow* find_row(std::string_view name) {
-  const auto* row = std::ranges::find(rows, name, &GlobalRow::name);
-  return row == rows.end() ? nullptr : row;
+  const auto* row = std::ranges::find(global_rows, name, &GlobalRow::name);
+  return row == global_rows.end() ? nullptr : row;
 }
 
 /// "--name=value", "-name": the dashes, the name, and where the value begins.
@@ -91,7 +91,7 @@ struct OptionWord {
   std::string name;
   std::optional<std::string> value;
 };
-OptionWord split(const std::string& word) {
+OptionWord split_option(const std::string& word) {
   OptionWord result;
   result.dashes = word.starts_with("--") ? 2 : 1;
   const std::size_t equals = word.find('=');
@@ -114,7 +114,7 @@ GlobalArguments read_global_arguments(const std::vector<std::string>& argv) {
       return result;
     }
     if (word == "--") continue;
-    OptionWord option = split(word);
+    OptionWord option = split_option(word);
     if (option.name == "h" || option.name == "help") {
       result.help = true;
       continue;
@@ -125,8 +125,8 @@ GlobalArguments read_global_arguments(const std::vector<std::string>& argv) {
     }
     const GlobalRow* row = find_row(option.name);
     if (row == nullptr) {
-      std::array<std::string_view, rows.size()> names;
-      std::ranges::transform(rows, names.begin(), &GlobalRow::name);
+      std::array<std::string_view, global_rows.size()> names;
+      std::ranges::transform(global_rows, names.begin(), &GlobalRow::name);
       const auto close = suggest(option.name, names);
       fail(word, close ? fmt::format("is not a global option; did you mean --{}?", *close)
                        : "is not a global option, see minirun --help");
@@ -150,7 +150,7 @@ GlobalArguments read_global_arguments(const std::vector<std::string>& argv) {
 
 std::string global_options_help() {
   std::string text;
-  for (const GlobalRow& row : rows)
+  for (const GlobalRow& row : global_rows)
     text += fmt::format("  {:<28} {}\n",
                         fmt::format("--{}{}{}", row.name, row.value.empty() ? "" : " ", row.value),
                         row.summary);
@@ -201,7 +201,7 @@ class Normalizer {
 
  private:
   void option(const std::string& word) {
-    const OptionWord parts = split(word);
+    const OptionWord parts = split_option(word);
     if (const CLI::Option* found = app_.get_option_no_throw("--" + parts.name);
         found != nullptr && !parts.name.empty() && (parts.dashes == 2 || parts.name.size() > 1)) {
       if (!takes_value(*found))

@@ -25,6 +25,10 @@ class Command {
   virtual int run(const GlobalOptions& options, Output& output) = 0;
 };
 
+/// Exit statuses of minirun itself where the others are the container's: as docker and shells have
+/// them, and for `exec` as runc has it.
+constexpr int run_failed = 125, exec_failed = 255, not_executable = 126, not_found = 127;
+
 struct CommandRow {
   std::string_view name;
   std::string_view summary;

@@ -24,9 +24,6 @@
 namespace minirun::cli {
 namespace {
 
-constexpr int failed = 255;
-constexpr std::size_t document_most = 1 << 20;
-
 bool parse_id(std::string_view digits, std::uint32_t& value) {
   const char* end = digits.data() + digits.size();
   const auto [at, error] = std::from_chars(digits.data(), end, value);
@@ -93,8 +90,8 @@ class Exec : public Command {
     const Result<int> status = exec(options, output);
     if (status) return *status;
     output.error(status.error());
-    if (status.error().object != "process.args") return failed;
-    return status.error().errnum == ENOENT ? 127 : 126;
+    if (status.error().object != "process.args") return exec_failed;
+    return status.error().errnum == ENOENT ? not_found : not_executable;
   }
 
  private:
@@ -117,10 +114,10 @@ class Exec : public Command {
       return f.level != Finding::Level::error ||
              (!f.pointer.starts_with("/process") && !f.pointer.empty());
     });
-    if (output.findings(findings, false)) return failed;
+    if (output.findings(findings, false)) return exec_failed;
     TRY(check_terminal(process));
     discover_for(spec, id_, found.ground.facts);
-    if (output.findings(check_labels(process, found.ground.facts), false)) return failed;
+    if (output.findings(check_labels(process, found.ground.facts), false)) return exec_failed;
     const std::string cgroup = TRY(parse_cgroup(cgroup_));
     const std::optional<SeccompProgram> seccomp = TRY(seccomp_of(spec, &found.ground.root, output));
     Handover handover = TRY(Handover::open(handover_));
@@ -135,7 +132,8 @@ class Exec : public Command {
                                                      .handover = &handover},
                                                     found.ground.facts));
     if (detach_) return 0;
-    return result.end.signal ? 128 + *result.end.signal : result.end.exit_code.value_or(failed);
+    return result.end.signal ? 128 + *result.end.signal
+                             : result.end.exit_code.value_or(exec_failed);
   }
 
   /// The container's own process with what the flags change.

@@ -20,7 +20,6 @@
 namespace minirun::cli {
 namespace {
 
-constexpr int failed = 125;
 /// Of a pod whose manifest has none.
 constexpr const char* example_uid = "00000000-0000-0000-0000-000000000000";
 
@@ -50,14 +49,14 @@ class Explain : public Command {
     Result<LoadedSpec> loaded = load_spec(target_, caller_options());
     if (!loaded) return fail(output, loaded.error());
     if (loaded->format == Format::pod) return pods(loaded->text, output);
-    if (output.findings(loaded->findings, true, loaded->name)) return failed;
+    if (output.findings(loaded->findings, true, loaded->name)) return run_failed;
     return spec(*loaded, output);
   }
 
  private:
   static int fail(Output& output, const Error& error) {
     output.error(error);
-    return failed;
+    return run_failed;
   }
 
   [[nodiscard]] WeightFormula weight() const {
@@ -80,9 +79,9 @@ class Explain : public Command {
 
   int pods(const std::string& text, Output& output) {
     const auto node_facts = node(output);
-    if (!node_facts) return failed;
+    if (!node_facts) return run_failed;
     kubernetes::PodFile file = kubernetes::read_pods(text);
-    if (output.positioned(target_, file.findings, true)) return failed;
+    if (output.positioned(target_, file.findings, true)) return run_failed;
     std::vector<kubernetes::PodPlan> plans;
     for (kubernetes::PodManifest& pod : file.pods) {
       if (pod.uid.empty())
@@ -91,7 +90,7 @@ class Explain : public Command {
       if (!plan) return fail(output, std::move(plan).error().in(target_));
       plans.push_back(std::move(*plan));
     }
-    if (format_ == "json") return print(kubernetes::plans_json(plans)) ? 0 : failed;
+    if (format_ == "json") return print(kubernetes::plans_json(plans)) ? 0 : run_failed;
     return show(explain_pods(plans, file.pods, *node_facts));
   }
 
@@ -102,7 +101,7 @@ class Explain : public Command {
       text += format_ == "markdown" ? explanation_markdown(explanation)
                                     : explanation_text(explanation, style_for(STDOUT_FILENO));
     }
-    return print(text) ? 0 : failed;
+    return print(text) ? 0 : run_failed;
   }
 
   /// Without --formula runs and plans use the quadratic one.
@@ -126,21 +125,21 @@ class Explain : public Command {
         loaded.spec, planned.plan,
         fmt::format("{} ({})", name, loaded.format == Format::oci ? "OCI spec" : "short form"));
     if (format_ == "json")
-      return print(explanation_json(explanation, loaded.spec, name)) ? 0 : failed;
+      return print(explanation_json(explanation, loaded.spec, name)) ? 0 : run_failed;
     return show({explanation});
   }
 
   int container(const GlobalOptions& options, Output& output) {
     if (!validate_id(target_)) {
       output.error(fmt::format("{}: is neither a file nor the id of a container", target_));
-      return failed;
+      return run_failed;
     }
     const Result<HostFacts> facts = discover_host();
     if (!facts) return fail(output, facts.error());
     const auto missing = [&](const Error& error) {
       if (error.errnum != ENOENT) return fail(output, error);
       output.error(fmt::format("{}: there is no such file, and no container of that id", target_));
-      return failed;
+      return run_failed;
     };
     const Result<StateRoot> root = StateRoot::open(options.root, false);
     if (!root) return missing(root.error());
@@ -149,7 +148,7 @@ class Explain : public Command {
     const ContainerView view = view_container(*dir, *facts);
     if (!view.record) {
       output.error(fmt::format("{}: its record cannot be read, see minirun gc", target_));
-      return failed;
+      return run_failed;
     }
     const Result<ContainerSpec> stored = stored_spec(*dir, *view.record);
     if (!stored) return fail(output, stored.error());
@@ -165,7 +164,7 @@ class Explain : public Command {
       output.warning(fmt::format("{} is {}: nothing to read back", target_, name(view.status)));
     }
     if (format_ == "json")
-      return print(explanation_json(explanation, *stored, target_)) ? 0 : failed;
+      return print(explanation_json(explanation, *stored, target_)) ? 0 : run_failed;
     return show({explanation});
   }
 

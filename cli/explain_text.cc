@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "cgroups/files.h"
+#include "cli/or_null.h"
 #include "runtime/report.h"
 #include "runtime/update.h"
 
@@ -275,11 +277,6 @@ std::string explanation_markdown(const Explanation& explanation) {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-template <class T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json(nullptr);
-}
 
 json levels_json(const EffectivePath& path) {
   json levels = json::array();

@@ -15,12 +15,13 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-std::string text_of(const std::vector<Probe>& probes, const HostFacts& facts, const char* release) {
+std::string text_of(const std::vector<HostAbility>& probes, const HostFacts& facts,
+                    const char* release) {
   std::string text = fmt::format("minirun {} ({}), Linux {}, uid {}\n", MINIRUN_VERSION,
                                  commit().substr(0, 12), release, facts.euid);
   std::string area;
   std::size_t missing = 0;
-  for (const Probe& probe : probes) {
+  for (const HostAbility& probe : probes) {
     if (probe.area != area) text += fmt::format("\n{}\n", area = probe.area);
     text += fmt::format("  {:<3} {:<24} {}\n", probe.available ? "yes" : "NO", probe.name,
                         probe.detail);
@@ -31,9 +32,9 @@ std::string text_of(const std::vector<Probe>& probes, const HostFacts& facts, co
   return text + fmt::format("\n{} of {} are there\n", probes.size() - missing, probes.size());
 }
 
-json json_of(const std::vector<Probe>& probes, const HostFacts& facts, const char* release) {
+json json_of(const std::vector<HostAbility>& probes, const HostFacts& facts, const char* release) {
   json list = json::array();
-  for (const Probe& probe : probes) {
+  for (const HostAbility& probe : probes) {
     json entry = {{"area", probe.area},
                   {"name", probe.name},
                   {"available", probe.available},
@@ -67,7 +68,7 @@ class Info : public Command {
     if (!facts) return report(std::unexpected(facts.error()), output);
     utsname system{};
     ::uname(&system);
-    const std::vector<Probe> probes = probe_host(*facts);
+    const std::vector<HostAbility> probes = probe_host(*facts);
     return print(json_ ? dump(json_of(probes, *facts, system.release))
                        : text_of(probes, *facts, system.release))
                ? 0

@@ -13,6 +13,9 @@
 
 namespace minirun::cli {
 
+/// The most of what `update` and `exec` read from a file, in bytes.
+constexpr std::size_t document_most = 1 << 20;
+
 /// A spec with everything that the command line changes in it.
 struct Overrides {
   std::vector<std::string> environment;  ///< K=V, replaces an entry of the same name

@@ -26,12 +26,13 @@ namespace minirun::cli {
 
 std::span<const CommandRow> commands() {
   static constexpr std::array rows = {
-      CommandRow{"run", "run a container from a spec and say what its limits did", make_run, 125},
+      CommandRow{"run", "run a container from a spec and say what its limits did", make_run,
+                 run_failed},
       CommandRow{"create", "create a container; it waits for `start`", make_create},
       CommandRow{"start", "run the program of a created container", make_start},
       CommandRow{"exec", "run a further process in a container", make_exec, 255, true},
       CommandRow{"explain", "say what every limit of a pod, spec or container becomes, and why",
-                 make_explain, 125},
+                 make_explain, run_failed},
       CommandRow{"stats", "what containers use, against their limits", make_stats},
       CommandRow{"top", "the same, live and sorted", make_top},
       CommandRow{"resize", "change the limits of a running Pod in the kubelet's order",
@@ -164,12 +165,12 @@ int main_checked(const std::vector<std::string>& argv) {
   // A set-user-ID minirun would run hostile specs with rights that its caller lacks.
   if (::getauxval(AT_SECURE) != 0 || ::getauxval(AT_EUID) != ::getauxval(AT_UID)) {
     print_error("minirun: error: must not be installed set-user-ID\n");
-    return 125;
+    return run_failed;
   }
   if (!open_standard_descriptors()) {
     print_error(fmt::format("minirun: error: cannot open the standard descriptors: {}\n",
                             errno_name(errno)));
-    return 125;
+    return run_failed;
   }
   const GlobalArguments global = read_global_arguments(argv);
   if (global.version) return print(version()) ? 0 : 1;
@@ -177,7 +178,7 @@ int main_checked(const std::vector<std::string>& argv) {
   if (global.command == 0) {
     print_error(global.error ? fmt::format("minirun: error: {}\n", sentence(*global.error))
                              : usage());
-    return 125;
+    return run_failed;
   }
   const std::string& name = argv[global.command];
   for (const CommandRow& row : commands())
@@ -189,7 +190,7 @@ int main_checked(const std::vector<std::string>& argv) {
   // After a misspelt global option its value looks like the command.
   print_error(fmt::format("minirun: error: {}\n",
                           global.error ? sentence(*global.error) : unknown_command(name)));
-  return 125;
+  return run_failed;
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ void Output::line(Level level, std::string_view message) {
   if (json_) {
     const nlohmann::ordered_json object = {
         {"level", word}, {"msg", message}, {"time", timestamp()}};
-    text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    text = object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   }
   // A full disk must not hide the cause.
   if (log_ && level <= log_level_) (void)write_all(log_.get(), text, "log");

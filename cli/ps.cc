@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cli/command.h"
 #include "cli/containers.h"
@@ -122,7 +123,7 @@ class Ps : public Command {
   Result<std::string> list(const GlobalOptions& options) const {
     const Found found = TRY(find_container(options, id_));
     const std::vector<pid_t> pids = TRY(container_pids(found.view, found.ground.facts));
-    if (format_ == "json") return nlohmann::json(pids).dump() + "\n";
+    if (format_ == "json") return nlohmann::ordered_json(pids).dump() + "\n";
     return arguments_.empty() ? table(pids) : filtered(arguments_, pids);
   }
 

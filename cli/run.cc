@@ -25,8 +25,6 @@
 namespace minirun::cli {
 namespace {
 
-constexpr int failed = 125, not_executable = 126, not_found = 127;
-
 bool exists(const std::string& path) {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0;
@@ -82,7 +80,7 @@ class Run : public Command {
     // In an OCI document an unknown property is nobody's business (engines write their own); in
     // ours it is a misspelt word, and what it asked for would be silently missing.
     if (output.findings(loaded->findings, dry_run_ || loaded->format != Format::oci, loaded->name))
-      return failed;
+      return run_failed;
     if (loaded->format == Format::pod) return run_pod(options, *loaded, output);
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());
@@ -97,13 +95,13 @@ class Run : public Command {
  private:
   static int fail(Output& output, const Error& error) {
     output.error(error);
-    if (error.object != "process.args") return failed;
+    if (error.object != "process.args") return run_failed;
     switch (error.errnum) {
       case ENOENT:
       case ENOTDIR:
         return not_found;
       case 0:
-        return failed;
+        return run_failed;
       default:
         return not_executable;
     }
@@ -131,7 +129,7 @@ class Run : public Command {
           std::pair{!id_.empty(), "--id"}})
       if (given) {
         output.error(fmt::format("{}: a Pod cannot be run with {}", spec_, name));
-        return failed;
+        return run_failed;
       }
     pod_.dry_run = dry_run_;
     pod_.report = report_;
@@ -233,10 +231,10 @@ class Run : public Command {
     clock.mark("plan");
     const bool bad = output.findings(plan.findings, dry_run_);
     if (dry_run_) {
-      if (!print(plan_text(plan, facts))) return failed;
-      return bad ? failed : 0;
+      if (!print(plan_text(plan, facts))) return run_failed;
+      return bad ? run_failed : 0;
     }
-    if (bad) return failed;
+    if (bad) return run_failed;
     if (loaded.format == Format::oci) output.left_out(loaded.findings);
     output.left_out(plan.findings);
     RunRequest request{.spec = loaded.spec,
@@ -265,7 +263,7 @@ class Run : public Command {
                         PhaseClock& clock, Output& output) {
     const Result<pid_t> pid = run_detached(std::move(request), plan, facts, clock);
     if (!pid) return fail(output, pid.error());
-    return print(plan.id + "\n") ? 0 : failed;
+    return print(plan.id + "\n") ? 0 : run_failed;
   }
 
   int run_to_the_end(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "cli/command.h"
 #include "cli/plan_text.h"
 #include "runtime/node_facts.h"
 #include "runtime/pod_run.h"
@@ -23,8 +24,6 @@
 namespace minirun::cli {
 namespace {
 
-constexpr int failed = 125;
-
 class PodCommand {
  public:
   PodCommand(const std::string& path, const PodArguments& arguments, const NetworkFlags& network,
@@ -33,12 +32,12 @@ class PodCommand {
 
   int run(const LoadedSpec& loaded) {
     const auto node = load_node(arguments_.node.empty() ? "host" : arguments_.node, output_);
-    if (!node) return failed;
+    if (!node) return run_failed;
     if (node->facts.driver == kubernetes::CgroupDriver::systemd) {
       output_.error("--node: pods run with the cgroupfs driver; explain shows the systemd one");
-      return failed;
+      return run_failed;
     }
-    if (!read(loaded.text, *node)) return failed;
+    if (!read(loaded.text, *node)) return run_failed;
     if (const Status prepared = prepare(node->facts.container_weight); !prepared)
       return fail(prepared.error());
     const Result<HostFacts> facts = discover_host();
@@ -54,7 +53,7 @@ class PodCommand {
  private:
   int fail(const Error& error) {
     output_.error(error);
-    return failed;
+    return run_failed;
   }
 
   bool read(const std::string& text, const kubernetes::NodeFile& node) {
@@ -198,7 +197,7 @@ class PodCommand {
         text += fmt::format("volume {}\n", volume.name);
       for (const LaunchPlan& container : plan->containers)
         text += "\n" + plan_text(container, facts);
-      if (!print(text)) return failed;
+      if (!print(text)) return run_failed;
     }
     return 0;
   }

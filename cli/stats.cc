@@ -12,6 +12,7 @@
 
 #include "cli/command.h"
 #include "cli/containers.h"
+#include "cli/or_null.h"
 #include "runtime/live.h"
 #include "runtime/report.h"
 #include "spec/duration.h"
@@ -20,11 +21,6 @@ namespace minirun::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-template <class T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json(nullptr);
-}
 
 std::string json_line(const LiveUsage& usage) {
   const json line = {

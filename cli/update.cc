@@ -22,8 +22,6 @@
 namespace minirun::cli {
 namespace {
 
-constexpr std::size_t document_most = 1 << 20;
-
 bool parse_number(std::string_view text, std::int64_t& value) {
   const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && at == text.data() + text.size() && !text.empty();

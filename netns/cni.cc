@@ -15,7 +15,7 @@
 namespace minirun {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 std::string text_of(const json& object, const char* key) {
   const auto it = object.find(key);

@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -42,21 +42,21 @@ Result<std::map<std::string, Link>> links_of(Netlink& netlink) {
   return links;
 }
 
-struct Address {
+struct LinkAddress {
   ifaddrmsg header{};
   std::vector<char> attributes;
 };
 
 /// The permanent addresses of global scope, which the move takes away.
-Result<std::vector<Address>> addresses_of(Netlink& netlink, int index) {
+Result<std::vector<LinkAddress>> addresses_of(Netlink& netlink, int index) {
   NetlinkMessage message(RTM_GETADDR, NLM_F_DUMP);
   message.put(ifaddrmsg{});
-  std::vector<Address> addresses;
+  std::vector<LinkAddress> addresses;
   const auto answers = TRY(netlink.ask(std::move(message), object));
   for (const std::vector<char>& answer : answers) {
     if (answer.size() < sizeof(ifaddrmsg)) continue;
-    Address address{read_number<ifaddrmsg>(answer),
-                    {answer.begin() + sizeof(ifaddrmsg), answer.end()}};
+    LinkAddress address{read_number<ifaddrmsg>(answer),
+                        {answer.begin() + sizeof(ifaddrmsg), answer.end()}};
     const auto flags = read_number<std::uint32_t>(find_attribute(address.attributes, IFA_FLAGS),
                                                   address.header.ifa_flags);
     if (static_cast<int>(address.header.ifa_index) == index &&
@@ -66,7 +66,7 @@ Result<std::vector<Address>> addresses_of(Netlink& netlink, int index) {
   return addresses;
 }
 
-Status add_address(Netlink& netlink, Address address, const std::string& name, int index) {
+Status add_address(Netlink& netlink, LinkAddress address, const std::string& name, int index) {
   address.header.ifa_index = static_cast<std::uint32_t>(index);
   address.header.ifa_flags = 0;
   NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
@@ -90,7 +90,7 @@ struct Arrival {
   std::string name;
   int index = 0;
   bool was_up = false;
-  std::vector<Address> addresses;  ///< that it had
+  std::vector<LinkAddress> addresses;  ///< that it had
 };
 
 Result<Arrival> relocate(const Direction& way, const std::string& name,
@@ -123,7 +123,7 @@ Result<Arrival> relocate(const Direction& way, const std::string& name,
 
 /// Gives it its addresses back, and the state.
 Status furnish(Netlink& netlink, const Arrival& arrival, bool up) {
-  for (const Address& address : arrival.addresses)
+  for (const LinkAddress& address : arrival.addresses)
     TRY(add_address(netlink, address, arrival.name, arrival.index));
   ifinfomsg state{};
   state.ifi_index = arrival.index;

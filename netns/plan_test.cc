@@ -15,7 +15,7 @@ using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using Op = NetStep::Op;
+using NetOp = NetStep::Op;
 
 NetworkRequest request(const std::string& id = "a") {
   NetworkRequest result;
@@ -47,8 +47,8 @@ auto error(const char* pointer, const char* words) {
                Field(&Finding::message, HasSubstr(words)));
 }
 
-std::vector<Op> ops(const std::vector<NetStep>& steps) {
-  std::vector<Op> result;
+std::vector<NetOp> ops(const std::vector<NetStep>& steps) {
+  std::vector<NetOp> result;
   for (const NetStep& step : steps) result.push_back(step.op);
   return result;
 }
@@ -68,12 +68,12 @@ TEST(NetworkPlan, MakesTheNetworkForTheFirstContainer) {
   EXPECT_EQ(plan.lease.index, 2U);
   // Its name comes when it is complete.
   EXPECT_THAT(ops(plan.network),
-              ElementsAre(Op::rules, Op::add_bridge, Op::set_sysctl, Op::add_address,
-                          Op::set_sysctl, Op::add_address, Op::rename, Op::set_up));
-  EXPECT_THAT(ops(plan.attach),
-              ElementsAre(Op::add_veth, Op::set_sysctl, Op::add_address, Op::add_address,
-                          Op::set_up, Op::default_route, Op::default_route));
-  for (const NetStep& step : plan.attach) EXPECT_EQ(step.inside, step.op != Op::add_veth);
+              ElementsAre(NetOp::rules, NetOp::add_bridge, NetOp::set_sysctl, NetOp::add_address,
+                          NetOp::set_sysctl, NetOp::add_address, NetOp::rename, NetOp::set_up));
+  EXPECT_THAT(ops(plan.attach), ElementsAre(NetOp::add_veth, NetOp::set_sysctl, NetOp::add_address,
+                                            NetOp::add_address, NetOp::set_up, NetOp::default_route,
+                                            NetOp::default_route));
+  for (const NetStep& step : plan.attach) EXPECT_EQ(step.inside, step.op != NetOp::add_veth);
 }
 
 TEST(NetworkPlan, UsesTheNetworkThatIsThere) {
@@ -182,7 +182,7 @@ TEST(NetworkPlan, ShapesByAnnotation) {
   EXPECT_EQ(plan.state.networks.at("minirun0").leases.at("a").shaper, "mi0123456789ab");
   EXPECT_THAT(plan.attach,
               Contains(AllOf(
-                  Field(&NetStep::op, Op::limit_rate), Field(&NetStep::device, "mr0123456789ab"),
+                  Field(&NetStep::op, NetOp::limit_rate), Field(&NetStep::device, "mr0123456789ab"),
                   Field(&NetStep::rate_bytes, 1'250'000U), Field(&NetStep::burst_bytes, 62'500U))));
   EXPECT_EQ(describe(plan.attach[1], "a")[0],
             "tc qdisc add dev mr0123456789ab root handle 1: tbf rate 1250000bps burst 62500 "
@@ -205,7 +205,7 @@ TEST(NetworkRules, PublishedPorts) {
   NetworkRequest wants = request();
   wants.network.ports = {{"", 8080, 80, false, ""}, {"127.0.0.1", 53, 53, true, ""}};
   const NetworkPlan plan = plan_network(wants, facts(), {});
-  ASSERT_EQ(plan.attach.back().op, Op::rules);
+  ASSERT_EQ(plan.attach.back().op, NetOp::rules);
   EXPECT_EQ(describe(plan.attach[0], "a").back(), "bridge link set dev mr0123456789ab hairpin on");
   const auto lines = nft_commands(plan.attach.back().rules);
   EXPECT_EQ(lines.size(), 3U);  // they are added to a table that stays

@@ -10,7 +10,7 @@
 namespace minirun {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 using What = RuleMatch::What;
 using Then = RuleVerdict::What;
 

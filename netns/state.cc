@@ -15,7 +15,7 @@
 namespace minirun {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr const char* directory_name = "@network";
 constexpr int state_version = 1;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cgroups/stats.h"
 
@@ -14,11 +15,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
-  return text;
-}
-
 Json flat(std::string_view text) {
   Json object = Json::object();
   for (const auto& [key, value] : parse_flat_keyed(text)) object[key] = value;
@@ -26,9 +22,8 @@ Json flat(std::string_view text) {
 }
 
 double number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end != text.data() ? static_cast<double>(value) : -1;
+  const auto value = leading_number(text);
+  return value ? static_cast<double>(*value) : -1;
 }
 
 }  // namespace

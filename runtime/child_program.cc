@@ -87,15 +87,15 @@ std::optional<Error> unpack(std::string_view text) {
   ::_exit(125);
 }
 
-class Supervisor {
+class ChildSupervisor {
  public:
-  Supervisor(const ChildProgram& program, pid_t pid, PidFd pidfd, Fd output)
+  ChildSupervisor(const ChildProgram& program, pid_t pid, PidFd pidfd, Fd output)
       : program_(program), pid_(pid), pidfd_(std::move(pidfd)), output_(std::move(output)) {
     if (program.timeout) deadline_ = Clock::now() + *program.timeout;
   }
-  Supervisor(const Supervisor&) = delete;
-  Supervisor& operator=(const Supervisor&) = delete;
-  ~Supervisor() {
+  ChildSupervisor(const ChildSupervisor&) = delete;
+  ChildSupervisor& operator=(const ChildSupervisor&) = delete;
+  ~ChildSupervisor() {
     if (pid_ > 0) {
       end_group();
       (void)collect();
@@ -202,7 +202,7 @@ Result<ChildEnd> run_child(const ChildProgram& program) {
   }
   output.write.reset();
   failure.write.reset();
-  Supervisor supervisor(program, pid, std::move(pidfd), std::move(output.read));
+  ChildSupervisor supervisor(program, pid, std::move(pidfd), std::move(output.read));
   ChildEnd end = TRY(supervisor.wait());
   ::fcntl(failure.read.get(), F_SETFL, O_NONBLOCK);
   std::array<char, 4096> text{};

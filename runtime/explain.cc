@@ -7,6 +7,7 @@
 #include <charconv>
 #include <set>
 
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "netns/plan.h"
 #include "runtime/report.h"

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "cgroups/control.h"
 #include "cgroups/files.h"
 #include "runtime/explain.h"
@@ -11,15 +12,10 @@
 namespace minirun {
 namespace {
 
-std::string trimmed(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
 std::optional<std::string> read_value(int directory, const std::string& file) {
   auto text = read_beneath(directory, file.c_str());
   if (!text) return std::nullopt;
-  return trimmed(std::move(*text));
+  return std::string(trimmed(*text));
 }
 
 std::optional<std::uint64_t> read_number(int directory, const std::string& file) {

@@ -32,7 +32,7 @@ std::string hook_state(const Record& record, std::string_view status, pid_t pid)
   if (pid > 0) state["pid"] = pid;
   state["bundle"] = record.bundle;
   if (!record.annotations.empty()) state["annotations"] = record.annotations;
-  return state.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return state.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 Hooks stored_hooks(const ContainerDir& dir, const Record& record) {

@@ -22,6 +22,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cgroups/files.h"
 #include "cgroups/plan.h"
 #include "runtime/plan.h"
@@ -60,7 +61,7 @@ class Prober {
  public:
   explicit Prober(const HostFacts& facts) : facts_(facts) {}
 
-  std::vector<Probe> run() {
+  std::vector<HostAbility> run() {
     cgroups();
     namespaces();
     idmapped_mounts();
@@ -322,12 +323,12 @@ class Prober {
   }
 
   const HostFacts& facts_;
-  std::vector<Probe> probes_;
+  std::vector<HostAbility> probes_;
 };
 
 }  // namespace
 
-std::vector<Probe> probe_host(const HostFacts& facts) {
+std::vector<HostAbility> probe_host(const HostFacts& facts) {
   return Prober(facts).run();
 }
 

@@ -10,16 +10,16 @@
 
 namespace minirun {
 
-struct Probe {
+struct HostAbility {
   std::string area;  ///< "controller", "namespace", "idmap", "seccomp", "lsm", "files", "host"
   std::string name;
   bool available = false;
   std::string detail;  ///< who holds it, the kernel's answer, a version
   std::string cost;    ///< what cannot be done without it; empty when it is there
-  bool operator==(const Probe&) const = default;
+  bool operator==(const HostAbility&) const = default;
 };
 
 /// Tries everything; about 40 ms. Never fails as a whole: what cannot be tried is not available.
-[[nodiscard]] std::vector<Probe> probe_host(const HostFacts& facts);
+[[nodiscard]] std::vector<HostAbility> probe_host(const HostFacts& facts);
 
 }  // namespace minirun

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "cgroups/control.h"
 #include "cgroups/files.h"
 #include "runtime/explain.h"
@@ -12,11 +13,6 @@ namespace {
 template <class T>
 void least(std::optional<T>& target, const std::optional<T>& value) {
   if (value && (!target || *value < *target)) target = value;
-}
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
 }
 
 /// A counter only grows; a smaller one is of another cgroup with the same name.

@@ -5,13 +5,13 @@
 namespace minirun {
 namespace {
 
-struct Case {
+struct NotificationCase {
   const char* sent;
   const char* passed;
   bool ready;
 };
 
-class Notification : public testing::TestWithParam<Case> {};
+class Notification : public testing::TestWithParam<NotificationCase> {};
 
 TEST_P(Notification, PassesWhatIsAboutTheServiceAlone) {
   bool ready = false;
@@ -21,13 +21,15 @@ TEST_P(Notification, PassesWhatIsAboutTheServiceAlone) {
 
 INSTANTIATE_TEST_SUITE_P(
     Lines, Notification,
-    testing::Values(Case{"READY=1", "READY=1\n", true}, Case{"READY=1\n", "READY=1\n", true},
-                    Case{"READY=0", "READY=0\n", false}, Case{"", "", false},
-                    Case{"\n\n", "", false}, Case{"MAINPID=1\nREADY=1", "READY=1\n", true},
-                    Case{"FDSTORE=1\nFDNAME=x\nBARRIER=1\nNOTIFYACCESS=all", "", false},
-                    Case{"STATUS=a b=c\nXREADY=1", "STATUS=a b=c\n", false},
-                    Case{"RELOADING=1\nMONOTONIC_USEC=5", "RELOADING=1\nMONOTONIC_USEC=5\n",
-                         false}));
+    testing::Values(NotificationCase{"READY=1", "READY=1\n", true},
+                    NotificationCase{"READY=1\n", "READY=1\n", true},
+                    NotificationCase{"READY=0", "READY=0\n", false},
+                    NotificationCase{"", "", false}, NotificationCase{"\n\n", "", false},
+                    NotificationCase{"MAINPID=1\nREADY=1", "READY=1\n", true},
+                    NotificationCase{"FDSTORE=1\nFDNAME=x\nBARRIER=1\nNOTIFYACCESS=all", "", false},
+                    NotificationCase{"STATUS=a b=c\nXREADY=1", "STATUS=a b=c\n", false},
+                    NotificationCase{"RELOADING=1\nMONOTONIC_USEC=5",
+                                     "RELOADING=1\nMONOTONIC_USEC=5\n", false}));
 
 }  // namespace
 }  // namespace minirun

@@ -63,10 +63,9 @@ TEST(PlanAttributes, KeyringNamesDifferByNonce) {
 
 TEST(PlanAttributes, ContainerProcessState) {
   ProcessState state{"1.3.0", "web", "creating", 7, 6, "/b", {}};
-  EXPECT_EQ(
-      container_process_state(state, ""),
-      R"({"fds":["seccompFd"],"ociVersion":"1.3.0","pid":7,"state":{"bundle":"/b","id":"web",)"
-      R"("ociVersion":"1.3.0","pid":6,"status":"creating"}})");
+  EXPECT_EQ(container_process_state(state, ""),
+            R"({"ociVersion":"1.3.0","fds":["seccompFd"],"pid":7,"state":{"ociVersion":"1.3.0",)"
+            R"("id":"web","status":"creating","pid":6,"bundle":"/b"}})");
   state.annotations = {{"k", "v"}};
   EXPECT_NE(container_process_state(state, "m\"").find(R"("metadata":"m\"")"), std::string::npos);
 }

@@ -342,9 +342,10 @@ class Supervised {
   std::map<std::string, std::string> problems_;
 };
 
-class Supervisor {
+class PodSupervisor {
  public:
-  Supervisor(const PodOptions& options, int signal_fd) : options_(options), signal_fd_(signal_fd) {
+  PodSupervisor(const PodOptions& options, int signal_fd)
+      : options_(options), signal_fd_(signal_fd) {
     if (options.timeout) deadline_ = PodClock::now() + *options.timeout;
   }
   std::vector<std::unique_ptr<Supervised>> pods;
@@ -461,7 +462,7 @@ Result<std::vector<PodResult>> run_pods(const std::vector<PlannedPod>& pods,
                                     .log = log,
                                     .output = output,
                                     .backoff = options.backoff};
-  Supervisor supervisor(options, signals.get());
+  PodSupervisor supervisor(options, signals.get());
   const std::size_t width = label_width(pods);
   (void)TRY(sweep_pod_networks(root));
   for (const PlannedPod& pod : pods) {

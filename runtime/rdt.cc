@@ -11,25 +11,10 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace minirun {
 namespace {
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(separator), text.size());
-    parts.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\r')) text.remove_suffix(1);
-  return text;
-}
 
 /// "L3:0=07f0;1=1f" -> {"L3", "0"} = "7f0" ...: what can be compared with what the kernel prints.
 using Values = std::map<std::pair<std::string, std::string>, std::string>;

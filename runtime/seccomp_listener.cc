@@ -44,18 +44,18 @@ Result<Fd> connect_to(const std::string& path) {
 }  // namespace
 
 std::string container_process_state(const ProcessState& state, const std::string& metadata) {
-  nlohmann::json json = {{"ociVersion", state.oci_version},
-                         {"fds", {"seccompFd"}},
-                         {"pid", state.pid},
-                         {"state",
-                          {{"ociVersion", state.oci_version},
-                           {"id", state.id},
-                           {"status", state.status},
-                           {"pid", state.init_pid},
-                           {"bundle", state.bundle}}}};
+  nlohmann::ordered_json json = {{"ociVersion", state.oci_version},
+                                 {"fds", {"seccompFd"}},
+                                 {"pid", state.pid},
+                                 {"state",
+                                  {{"ociVersion", state.oci_version},
+                                   {"id", state.id},
+                                   {"status", state.status},
+                                   {"pid", state.init_pid},
+                                   {"bundle", state.bundle}}}};
   if (!metadata.empty()) json["metadata"] = metadata;
   if (!state.annotations.empty()) json["state"]["annotations"] = state.annotations;
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 Status send_listener(const std::string& path, const std::string& payload, int listener) {

@@ -32,7 +32,7 @@ std::string process_nonce() {
 }
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr int record_version = 1;
 

@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cgroups/apply.h"
 #include "cgroups/control.h"
 #include "cgroups/files.h"

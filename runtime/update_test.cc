@@ -26,7 +26,7 @@ ContainerView view() {
   return view;
 }
 
-struct Case {
+struct UpdateCase {
   Resources now;
   ResourceUpdate change;
   CurrentLimits current;
@@ -53,7 +53,7 @@ bool has_errors(const UpdatePlan& plan) {
 using Lines = std::vector<std::string>;
 
 TEST(Update, OnlyWhatIsGivenIsWritten) {
-  Case c;
+  UpdateCase c;
   c.now.memory.limit_bytes = 1 << 20;
   c.now.pids_limit = 5;
   c.change.resources.pids_limit = 9;
@@ -67,7 +67,7 @@ TEST(Update, OnlyWhatIsGivenIsWritten) {
 }
 
 TEST(Update, TheOtherHalfOfCpuMaxStays) {
-  Case c;
+  UpdateCase c;
   c.current = {.quota_us = 20000, .period_us = 50000, .burst_us = 0, .idle = false};
   c.change.resources.cpu.period_us = 10000;
   EXPECT_EQ(writes(c.plan()), Lines{"cpu.max 20000 10000"});
@@ -77,7 +77,7 @@ TEST(Update, TheOtherHalfOfCpuMaxStays) {
 }
 
 TEST(Update, ABurstGoesDownFirstAndUpLast) {
-  Case c;
+  UpdateCase c;
   c.now.cpu.quota_us = 20000;
   c.current = {.quota_us = 20000, .period_us = 100000, .burst_us = 20000, .idle = false};
   c.change.resources.cpu.quota_us = 10000;
@@ -88,7 +88,7 @@ TEST(Update, ABurstGoesDownFirstAndUpLast) {
 }
 
 TEST(Update, SwapIsADifference) {
-  Case c;
+  UpdateCase c;
   c.now.memory.limit_bytes = 100 << 20;
   c.now.memory.swap_bytes = 150 << 20;
   c.change.resources.memory.limit_bytes = 200 << 20;
@@ -106,7 +106,7 @@ TEST(Update, SwapIsADifference) {
 }
 
 TEST(Update, AnErrorNamesTheFlag) {
-  Case c;
+  UpdateCase c;
   c.change.resources.memory.swap_bytes = 64 << 20;
   c.change.origins["memory.swap"] = {"--memory-swap", "64m", ""};
   const UpdatePlan plan = c.plan();
@@ -115,7 +115,7 @@ TEST(Update, AnErrorNamesTheFlag) {
 }
 
 TEST(Update, DevicesOfBlockIoAreReplacedOneByOne) {
-  Case c;
+  UpdateCase c;
   c.now.block_io.read_bps = {{8, 0, 100}, {8, 16, 200}};
   c.change.resources.block_io.read_bps = {{8, 0, 300}};
   const UpdatePlan plan = c.plan();
@@ -125,7 +125,7 @@ TEST(Update, DevicesOfBlockIoAreReplacedOneByOne) {
 }
 
 TEST(Update, AScopeLearnsTheSame) {
-  Case c;
+  UpdateCase c;
   c.change.resources.pids_limit = 9;
   ContainerView with_scope = view();
   with_scope.record->systemd_unit = "minirun-web.scope";

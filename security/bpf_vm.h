@@ -16,7 +16,11 @@
 
 namespace minirun {
 
-/// The system call that a program is asked about. x32 has the architecture of x86_64.
+inline constexpr std::uint32_t x86_64 = AUDIT_ARCH_X86_64, i386 = AUDIT_ARCH_I386;
+/// Set in the numbers of x32, which has the architecture of x86_64.
+inline constexpr std::uint32_t x32_bit = 0x40000000;
+
+/// The system call that a program is asked about.
 struct BpfCall {
   std::uint32_t arch = 0;
   std::uint32_t number = 0;

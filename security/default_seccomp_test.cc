@@ -16,10 +16,6 @@
 namespace minirun {
 namespace {
 
-constexpr std::uint32_t x86_64 = AUDIT_ARCH_X86_64;
-constexpr std::uint32_t i386 = AUDIT_ARCH_I386;
-constexpr std::uint32_t x32 = 0x40000000;
-
 constexpr std::uint32_t allow = SECCOMP_RET_ALLOW;
 constexpr std::uint32_t eperm = SECCOMP_RET_ERRNO | EPERM;
 constexpr std::uint32_t enosys = SECCOMP_RET_ERRNO | ENOSYS;
@@ -38,7 +34,7 @@ constexpr std::uint64_t sys_tty_config = capability_bit(26);
 constexpr std::uint64_t syslog_cap = capability_bit(34);
 constexpr std::uint64_t perfmon = capability_bit(38);
 constexpr std::uint64_t bpf_cap = capability_bit(39);
-constexpr std::uint64_t all = ~std::uint64_t{0};
+constexpr std::uint64_t all_capabilities = ~std::uint64_t{0};
 
 struct Row {
   const char* what;
@@ -65,7 +61,8 @@ class DefaultSeccomp : public ::testing::Test {
 };
 
 TEST_F(DefaultSeccomp, EveryNameIsKnown) {
-  for (const std::uint64_t capabilities : {std::uint64_t{0}, default_capabilities, all})
+  for (const std::uint64_t capabilities :
+       {std::uint64_t{0}, default_capabilities, all_capabilities})
     program(capabilities);  // expects no warning
 }
 
@@ -81,11 +78,11 @@ TEST_F(DefaultSeccomp, DefaultCapabilitiesAndEverydayCalls) {
     EXPECT_EQ(verdict(filter, {i386, number, {}}), allow) << number;
   for (const std::uint32_t number :
        std::initializer_list<std::uint32_t>{0, 1, 513 /* rt_sigreturn */, 520 /* execve */, 452})
-    EXPECT_EQ(verdict(filter, {x86_64, x32 | number, {}}), allow) << number;
+    EXPECT_EQ(verdict(filter, {x86_64, x32_bit | number, {}}), allow) << number;
 }
 
 TEST_F(DefaultSeccomp, NeverAllowedWithAnyCapability) {
-  const auto filter = program(all);
+  const auto filter = program(all_capabilities);
   const std::pair<const char*, std::uint32_t> denied[] = {
       {"io_uring_setup", 425}, {"io_uring_enter", 426}, {"io_uring_register", 427},
       {"userfaultfd", 323},    {"keyctl", 250},         {"add_key", 248},
@@ -96,7 +93,7 @@ TEST_F(DefaultSeccomp, NeverAllowedWithAnyCapability) {
       {"query_module", 178},   {"move_pages", 279},     {"migrate_pages", 256}};
   for (const auto& [name, number] : denied) {
     EXPECT_EQ(verdict(filter, {x86_64, number, {}}), eperm) << name;
-    EXPECT_NE(verdict(filter, {x86_64, x32 | number, {}}), allow) << name;
+    EXPECT_NE(verdict(filter, {x86_64, x32_bit | number, {}}), allow) << name;
   }
   const std::pair<const char*, std::uint32_t> denied32[] = {
       {"keyctl", 288}, {"add_key", 286},   {"userfaultfd", 374}, {"io_uring_setup", 425},
@@ -110,7 +107,7 @@ const Row gated[] = {
     {"open_by_handle_at", {x86_64, 304, {}}, dac_read_search, eperm},
     {"mount", {x86_64, 165, {}}, sys_admin, eperm},
     {"mount", {i386, 21, {}}, sys_admin, eperm},
-    {"mount", {x86_64, x32 | 165, {}}, sys_admin, eperm},
+    {"mount", {x86_64, x32_bit | 165, {}}, sys_admin, eperm},
     {"umount2", {x86_64, 166, {}}, sys_admin, eperm},
     {"unshare", {x86_64, 272, {}}, sys_admin, eperm},
     {"unshare", {i386, 310, {}}, sys_admin, eperm},
@@ -125,7 +122,7 @@ const Row gated[] = {
     {"open_tree_attr", {x86_64, 467, {}}, sys_admin, enosys},
     {"clone3", {x86_64, 435, {}}, sys_admin, enosys},
     {"clone3", {i386, 435, {}}, sys_admin, enosys},
-    {"clone3", {x86_64, x32 | 435, {}}, sys_admin, enosys},
+    {"clone3", {x86_64, x32_bit | 435, {}}, sys_admin, enosys},
     {"fanotify_init", {x86_64, 300, {}}, sys_admin, eperm},
     {"quotactl", {x86_64, 179, {}}, sys_admin, eperm},
     {"sethostname", {x86_64, 170, {}}, sys_admin, eperm},
@@ -150,10 +147,11 @@ const Row gated[] = {
 };
 
 TEST_F(DefaultSeccomp, CallsThatNeedACapability) {
-  const auto with_all = program(all);
+  const auto with_all = program(all_capabilities);
   for (const Row& row : gated) {
     EXPECT_EQ(verdict(with_all, row.call), row.with) << row.what;
-    EXPECT_EQ(verdict(program(all & ~row.capability), row.call), row.without) << row.what;
+    EXPECT_EQ(verdict(program(all_capabilities & ~row.capability), row.call), row.without)
+        << row.what;
   }
   for (const std::uint64_t one : {bpf_cap, sys_admin})
     EXPECT_EQ(verdict(program(one), {x86_64, 321, {}}), allow) << "either opens bpf";
@@ -167,20 +165,20 @@ TEST_F(DefaultSeccomp, CloneMakesProcessesAndThreadsButNoNamespaces) {
   for (const std::uint64_t flag : {0x00020000ULL, 0x02000000ULL, 0x04000000ULL, 0x08000000ULL,
                                    0x10000000ULL, 0x20000000ULL, 0x40000000ULL}) {
     EXPECT_EQ(verdict(filter, {x86_64, 56, {flag | 17}}), eperm) << flag;
-    EXPECT_EQ(verdict(filter, {x86_64, x32 | 56, {flag | 17}}), eperm) << flag;
+    EXPECT_EQ(verdict(filter, {x86_64, x32_bit | 56, {flag | 17}}), eperm) << flag;
     EXPECT_EQ(verdict(filter, {i386, 120, {flag | 17}}), eperm) << flag;
     EXPECT_EQ(verdict(filter, {x86_64, 56, {flag | 17 | 1ULL << 40}}), eperm) << flag;
-    EXPECT_EQ(verdict(program(all), {x86_64, 56, {flag | 17}}), allow) << flag;
+    EXPECT_EQ(verdict(program(all_capabilities), {x86_64, 56, {flag | 17}}), allow) << flag;
   }
 }
 
 TEST_F(DefaultSeccomp, SocketFamilies) {
-  const auto filter = program(all);
+  const auto filter = program(all_capabilities);
   const std::uint64_t refused[] = {
       12, 19, 20, 23, 25, 34, 37, 38, 40, 46, 47, 1000, (1ULL << 32) | 38, ~std::uint64_t{0}};
   for (const std::uint64_t family : refused) {
     EXPECT_EQ(verdict(filter, {x86_64, 41, {family}}), eperm) << family;
-    EXPECT_EQ(verdict(filter, {x86_64, x32 | 41, {family}}), eperm) << family;
+    EXPECT_EQ(verdict(filter, {x86_64, x32_bit | 41, {family}}), eperm) << family;
     if (family <= 0xffffffff) {
       EXPECT_EQ(verdict(filter, {i386, 359, {family}}), eperm) << family;
     }
@@ -196,7 +194,7 @@ TEST_F(DefaultSeccomp, SocketFamilies) {
 }
 
 TEST_F(DefaultSeccomp, Personalities) {
-  const auto filter = program(all);
+  const auto filter = program(all_capabilities);
   for (const std::uint64_t value : {0x0ULL, 0x8ULL, 0x20000ULL, 0x20008ULL, 0xffffffffULL}) {
     EXPECT_EQ(verdict(filter, {x86_64, 135, {value}}), allow) << value;
     EXPECT_EQ(verdict(filter, {i386, 136, {value}}), allow) << value;
@@ -212,7 +210,7 @@ TEST_F(DefaultSeccomp, WhatNobodyKnowsDoesNotExist) {
        std::initializer_list<std::uint32_t>{471U, 500U, 511U, 512U, 547U, 4711U})
     EXPECT_EQ(verdict(filter, {x86_64, number, {}}), enosys) << number;
   EXPECT_EQ(verdict(filter, {i386, 480, {}}), enosys);
-  EXPECT_EQ(verdict(filter, {x86_64, x32 | 480, {}}), enosys);
+  EXPECT_EQ(verdict(filter, {x86_64, x32_bit | 480, {}}), enosys);
   EXPECT_EQ(verdict(filter, {AUDIT_ARCH_AARCH64, 63, {}}), SECCOMP_RET_KILL_PROCESS);
 }
 

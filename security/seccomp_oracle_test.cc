@@ -21,7 +21,6 @@
 namespace minirun {
 namespace {
 
-constexpr std::uint32_t x32_bit = 0x40000000;
 constexpr std::uint32_t none = 0xffffffff;
 
 /// Numbers from the kernel's system call tables: x86_64, i386, x32 without its bit.
@@ -171,25 +170,25 @@ bool has_arch(const Seccomp& seccomp, std::string_view name) {
 }
 
 std::uint32_t expected(const Seccomp& seccomp, const BpfCall& call) {
-  const bool i386 = call.arch == AUDIT_ARCH_I386;
-  const bool x32 = !i386 && call.number >= x32_bit && call.number != none;
-  if (i386 && !has_arch(seccomp, "SCMP_ARCH_X86")) return SECCOMP_RET_KILL_PROCESS;
-  if (x32 && !has_arch(seccomp, "SCMP_ARCH_X32")) return SECCOMP_RET_KILL_PROCESS;
+  const bool is_i386 = call.arch == AUDIT_ARCH_I386;
+  const bool is_x32 = !is_i386 && call.number >= x32_bit && call.number != none;
+  if (is_i386 && !has_arch(seccomp, "SCMP_ARCH_X86")) return SECCOMP_RET_KILL_PROCESS;
+  if (is_x32 && !has_arch(seccomp, "SCMP_ARCH_X32")) return SECCOMP_RET_KILL_PROCESS;
   const std::uint32_t fallback = action_of(seccomp.default_action, seccomp.default_errno_ret);
-  const std::uint32_t number = x32 ? call.number & ~x32_bit : call.number;
+  const std::uint32_t number = is_x32 ? call.number & ~x32_bit : call.number;
 
-  if (i386 && (number == 102 || number == 117)) {
+  if (is_i386 && (number == 102 || number == 117)) {
     const auto direct = decide(seccomp, number == 102 ? "socketcall" : "ipc", call);
     if (direct) return *direct;
     const auto name = multiplexed(number, call.args[0]);
     return name ? decide_blindly(seccomp, *name).value_or(fallback) : fallback;
   }
   for (const Known& entry : known)
-    if (number == (i386 ? entry.i386 : x32 ? entry.x32 : entry.x86_64)) {
+    if (number == (is_i386 ? entry.i386 : is_x32 ? entry.x32 : entry.x86_64)) {
       if (const auto action = decide(seccomp, entry.name, call)) return *action;
       if (is_named(seccomp, entry.name)) return fallback;
     }
-  const bool newer = number > newest_of_libseccomp() && number <= (x32 ? 511 : 0x3fffffff);
+  const bool newer = number > newest_of_libseccomp() && number <= (is_x32 ? 511 : 0x3fffffff);
   const bool errno_default = (fallback & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO;
   return newer && errno_default ? SECCOMP_RET_ERRNO | std::uint32_t{ENOSYS} : fallback;
 }
@@ -216,10 +215,10 @@ class Generator {
     BpfCall out;
     out.arch = chance(3) ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
     const Known& entry = known[number(std::size(known))];
-    const bool x32 = out.arch == AUDIT_ARCH_X86_64 && chance(3);
-    out.number = out.arch == AUDIT_ARCH_I386 ? entry.i386 : x32 ? entry.x32 : entry.x86_64;
+    const bool is_x32 = out.arch == AUDIT_ARCH_X86_64 && chance(3);
+    out.number = out.arch == AUDIT_ARCH_I386 ? entry.i386 : is_x32 ? entry.x32 : entry.x86_64;
     if (out.number == none || chance(8)) out.number = number(600);
-    if (x32) out.number |= x32_bit;
+    if (is_x32) out.number |= x32_bit;
     for (std::uint64_t& arg : out.args) arg = value();
     if (out.arch == AUDIT_ARCH_I386)
       for (std::uint64_t& arg : out.args) arg &= 0xffffffff;

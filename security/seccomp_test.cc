@@ -17,10 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr std::uint32_t x86_64 = AUDIT_ARCH_X86_64;
-constexpr std::uint32_t i386 = AUDIT_ARCH_I386;
-constexpr std::uint32_t x32 = 0x40000000;
-
 Seccomp profile(std::string default_action, std::vector<SeccompSyscall> syscalls) {
   Seccomp out;
   out.default_action = std::move(default_action);
@@ -202,11 +198,11 @@ TEST(Seccomp, AnArchitectureThatIsNotListedIsKilled) {
   seccomp.architectures.clear();
   EXPECT_EQ(verdict(seccomp, {x86_64, 39, {}}), SECCOMP_RET_ALLOW) << "native is always there";
   EXPECT_EQ(verdict(seccomp, {i386, 20, {}}), SECCOMP_RET_KILL_PROCESS);
-  EXPECT_EQ(verdict(seccomp, {x86_64, x32 | 39, {}}), SECCOMP_RET_KILL_PROCESS);
+  EXPECT_EQ(verdict(seccomp, {x86_64, x32_bit | 39, {}}), SECCOMP_RET_KILL_PROCESS);
   EXPECT_EQ(verdict(seccomp, {AUDIT_ARCH_AARCH64, 172, {}}), SECCOMP_RET_KILL_PROCESS);
   seccomp.default_action = "SCMP_ACT_ERRNO";  // with the prologue in front
   EXPECT_EQ(verdict(seccomp, {i386, 451, {}}), SECCOMP_RET_KILL_PROCESS);
-  EXPECT_EQ(verdict(seccomp, {x86_64, x32 | 451, {}}), SECCOMP_RET_KILL_PROCESS);
+  EXPECT_EQ(verdict(seccomp, {x86_64, x32_bit | 451, {}}), SECCOMP_RET_KILL_PROCESS);
   seccomp.architectures = {"SCMP_ARCH_X86"};
   EXPECT_EQ(verdict(seccomp, {i386, 20, {}}), errno_action(EPERM));
   EXPECT_EQ(verdict(seccomp, {x86_64, 39, {}}), errno_action(EPERM));
@@ -246,7 +242,7 @@ TEST(Seccomp, UnknownNames) {
 TEST(Seccomp, CallsNewerThanLibseccomp) {
   Seccomp seccomp = profile("SCMP_ACT_ERRNO", {rule("fchmodat2", "SCMP_ACT_ALLOW"),
                                                rule("mseal", "SCMP_ACT_KILL_PROCESS")});
-  for (const std::uint32_t base : {0U, x32}) {
+  for (const std::uint32_t base : {0U, x32_bit}) {
     EXPECT_EQ(verdict(seccomp, {x86_64, base | 452, {}}), SECCOMP_RET_ALLOW);
     EXPECT_EQ(verdict(seccomp, {x86_64, base | 462, {}}), SECCOMP_RET_KILL_PROCESS);
     EXPECT_EQ(verdict(seccomp, {x86_64, base | 463, {}}), errno_action(ENOSYS));
@@ -254,7 +250,7 @@ TEST(Seccomp, CallsNewerThanLibseccomp) {
     EXPECT_EQ(verdict(seccomp, {x86_64, base | 450, {}}), errno_action(EPERM));
     EXPECT_EQ(verdict(seccomp, {x86_64, base | 0, {}}), errno_action(EPERM));
   }
-  EXPECT_EQ(verdict(seccomp, {x86_64, x32 | 513, {}}), errno_action(EPERM))
+  EXPECT_EQ(verdict(seccomp, {x86_64, x32_bit | 513, {}}), errno_action(EPERM))
       << "x32's own sigreturn";
   EXPECT_EQ(verdict(seccomp, {i386, 452, {}}), SECCOMP_RET_ALLOW);
   EXPECT_EQ(verdict(seccomp, {i386, 463, {}}), errno_action(ENOSYS));

@@ -21,7 +21,7 @@
 namespace minirun {
 namespace {
 
-constexpr std::string_view allow = "SCMP_ACT_ALLOW";
+constexpr std::string_view allow_action = "SCMP_ACT_ALLOW";
 
 // ------------------------------------------------------------- allowed without any capability
 
@@ -165,7 +165,7 @@ void append_names(std::vector<std::string>& names, std::string_view text) {
 }
 
 SeccompSyscall with_argument(std::string_view name, SeccompArg argument) {
-  return {{std::string(name)}, std::string(allow), std::nullopt, {std::move(argument)}};
+  return {{std::string(name)}, std::string(allow_action), std::nullopt, {std::move(argument)}};
 }
 
 void add_conditional(std::vector<SeccompSyscall>& rules) {
@@ -196,7 +196,7 @@ Seccomp default_seccomp(std::uint64_t bounding_capabilities) {
   profile.default_errno_ret = EPERM;
   for (const std::string_view name : architectures) profile.architectures.emplace_back(name);
 
-  SeccompSyscall plain{{}, std::string(allow), std::nullopt, {}};
+  SeccompSyscall plain{{}, std::string(allow_action), std::nullopt, {}};
   for (const std::string_view names : ordinary) append_names(plain.names, names);
   append_names(plain.names, of_this_architecture);
   for (const Gated& group : gated)

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "base/text.h"
+
 namespace minirun {
 namespace {
 
@@ -19,10 +21,6 @@ constexpr std::array<Unit, 5> kUnits{{
     {"m", 60'000'000},
     {"h", 3'600'000'000},
 }};
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 /// Reads digits off the front of `text`: their value, and 10^count in `scale`.
 std::optional<std::int64_t> digits(std::string_view& text, std::int64_t& scale) {

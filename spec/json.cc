@@ -66,7 +66,7 @@ class JsonBuilder {
 
   using Node = JsonDocument::Node;
   using Kind = JsonDocument::Kind;
-  using Lib = nlohmann::json;
+  using Lib = nlohmann::ordered_json;
 
   bool null() { return add(Kind::null) != nullptr; }
   bool boolean(bool value) {
@@ -218,7 +218,7 @@ std::optional<JsonDocument> JsonDocument::parse(std::string_view text, Findings&
   }
   document.nodes_.reserve(std::min(text.size() / 16 + 8, std::size_t{4096}));
   try {
-    if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) return std::nullopt;
+    if (!nlohmann::ordered_json::sax_parse(text.begin(), text.end(), &builder)) return std::nullopt;
   } catch (const std::exception& exception) {
     builder.fail("", fmt::format("not JSON: {}", exception.what()));
     return std::nullopt;

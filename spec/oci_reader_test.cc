@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
-LoadedSpec loaded(std::string text) {
+LoadedSpec read_oci(std::string text) {
   return parse_spec(std::move(text), "/bundle");
 }
 
@@ -29,7 +29,7 @@ std::string config(const std::string& process, const std::string& linux_part,
 
 ContainerSpec good(const std::string& process, const std::string& linux_part,
                    const std::string& top = "") {
-  LoadedSpec result = loaded(config(process, linux_part, top));
+  LoadedSpec result = read_oci(config(process, linux_part, top));
   EXPECT_THAT(result.findings, IsEmpty());
   EXPECT_EQ(result.format, Format::oci);
   return std::move(result.spec);
@@ -37,7 +37,7 @@ ContainerSpec good(const std::string& process, const std::string& linux_part,
 
 Findings bad(const std::string& process, const std::string& linux_part,
              const std::string& top = "") {
-  return loaded(config(process, linux_part, top)).findings;
+  return read_oci(config(process, linux_part, top)).findings;
 }
 
 TEST(OciReader, TopLevelAndPathsBelowTheBundle) {
@@ -251,19 +251,21 @@ TEST(OciReader, Hooks) {
 
 TEST(OciReader, VersionsOfMajorOneOnly) {
   for (const char* version : {"1.0.0", "1.0.2-dev", "1.3.0", "1.99.0", "1.2.0+build"})
-    EXPECT_THAT(loaded(std::string(R"({"root": {"path": "r"}, "ociVersion": ")") + version + "\"}")
-                    .findings,
-                IsEmpty())
+    EXPECT_THAT(
+        read_oci(std::string(R"({"root": {"path": "r"}, "ociVersion": ")") + version + "\"}")
+            .findings,
+        IsEmpty())
         << version;
   for (const char* version : {"2.0.0", "1", "1.", "1.0", "0.2.0", "1.0.0-", "1.0.0.0", "", "1.x.0"})
-    EXPECT_THAT(loaded(std::string(R"({"root": {"path": "r"}, "ociVersion": ")") + version + "\"}")
-                    .findings,
-                ElementsAre(error_at("/ociVersion", "expected a version 1.x.y")))
+    EXPECT_THAT(
+        read_oci(std::string(R"({"root": {"path": "r"}, "ociVersion": ")") + version + "\"}")
+            .findings,
+        ElementsAre(error_at("/ociVersion", "expected a version 1.x.y")))
         << version;
 }
 
 TEST(OciReader, EverythingWrongIsReportedAtOnce) {
-  const LoadedSpec result = loaded(R"({"ociVersion": 1, "process": {"args": "sh", "cwd": "tmp",
+  const LoadedSpec result = read_oci(R"({"ociVersion": 1, "process": {"args": "sh", "cwd": "tmp",
       "user": {"uid": 4294967295, "gid": 1.5}, "rlimits": [{"type": "RLIMIT_NOFILES"}]},
       "root": {}, "hostnam": "x", "mounts": [{"type": 5}, null],
       "linux": {"namespaces": [{"type": "net"}, {"type": "pid"}, {"type": "pid"}]}})");
@@ -303,14 +305,14 @@ TEST(OciReader, IdsThatAreNotIds) {
 
 TEST(OciReader, UnknownCapabilitiesAreLeftOutWithAWarning) {
   const LoadedSpec result =
-      loaded(config(R"("capabilities": {"bounding": ["CAP_NEW", "CAP_KILL"]})", ""));
+      read_oci(config(R"("capabilities": {"bounding": ["CAP_NEW", "CAP_KILL"]})", ""));
   EXPECT_THAT(result.findings,
               ElementsAre(warning_at("/process/capabilities/bounding/0", "left out")));
   EXPECT_EQ(result.spec.process->capabilities->bounding, capability_bit(5));
 }
 
 TEST(OciReader, MountsOfOldAndOddShapes) {
-  const LoadedSpec result = loaded(config("", "", R"("mounts": [
+  const LoadedSpec result = read_oci(config("", "", R"("mounts": [
       {"destination": "data", "type": "tmpfs"},
       {"destination": "/b", "type": "bind", "source": "x"},
       {"destination": "/c", "source": ""},
@@ -332,7 +334,7 @@ TEST(OciReader, MountsOfOldAndOddShapes) {
 }
 
 TEST(OciReader, ProcessIsOptional) {
-  const LoadedSpec result = loaded(R"({"ociVersion": "1.0.0", "root": {"path": "/r"}})");
+  const LoadedSpec result = read_oci(R"({"ociVersion": "1.0.0", "root": {"path": "/r"}})");
   EXPECT_THAT(result.findings, IsEmpty());
   EXPECT_EQ(result.spec.process, std::nullopt);
   EXPECT_EQ(result.spec.root.path, "/r");

@@ -3,22 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+
+#include "spec/kubernetes/vectors_test.h"
 
 namespace minirun {
 namespace {
 
 using nlohmann::json;
-
-const json& vectors() {
-  static const json document = [] {
-    std::ifstream file(MINIRUN_SOURCE_DIR "/tests/data/kubernetes-vectors.json");
-    return json::parse(file);
-  }();
-  return document;
-}
 
 TEST(Cpu, ShareVectors) {
   ASSERT_GE(vectors().at("cpuShares").size(), 23U);

@@ -210,7 +210,7 @@ struct JsonIterator {
 
 constexpr std::string_view not_json = "not JSON: ";
 
-class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
+class JsonEvents : public nlohmann::json_sax<nlohmann::ordered_json> {
  public:
   JsonEvents(TreeBuilder& builder, const JsonCursor& cursor) : builder_(builder), cursor_(cursor) {}
 
@@ -239,7 +239,7 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
   }
   bool end_array() override { return builder_.end(); }
   bool parse_error(std::size_t, const std::string& token,
-                   const nlohmann::json::exception& exception) override {
+                   const nlohmann::ordered_json::exception& exception) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ...".
     std::string_view words = exception.what();
     if (const std::size_t colon = words.find(": "); colon != std::string_view::npos)
@@ -277,7 +277,8 @@ Documents read_json_documents(std::string_view text) {
   cursor.at = text.data();
   JsonEvents events(builder, cursor);
   const char* const end = text.data() + text.size();
-  nlohmann::json::sax_parse(JsonIterator{&cursor, end}, JsonIterator{nullptr, end}, &events);
+  nlohmann::ordered_json::sax_parse(JsonIterator{&cursor, end}, JsonIterator{nullptr, end},
+                                    &events);
   return out;
 }
 

@@ -17,8 +17,6 @@ namespace minirun::kubernetes {
 
 namespace {
 
-using Names = std::span<const std::string_view>;
-
 constexpr std::array<std::string_view, 5> pod_fields = {"apiVersion", "kind", "metadata", "spec",
                                                         "status"};
 constexpr std::array<std::string_view, 15> metadata_fields = {

@@ -12,6 +12,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
+
 namespace minirun {
 
 namespace {
@@ -48,10 +50,6 @@ std::string_view suffix_text(int base, int exponent) {
   for (const Suffix& suffix : suffixes)
     if (suffix.base == base && suffix.exponent == exponent) return suffix.text;
   return {};
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
 }
 
 std::string decimal_text(Uint128 number) {

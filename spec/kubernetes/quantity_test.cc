@@ -2,22 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
+
+#include "spec/kubernetes/vectors_test.h"
 
 namespace minirun {
 namespace {
 
 using nlohmann::json;
-
-const json& vectors() {
-  static const json document = [] {
-    std::ifstream file(MINIRUN_SOURCE_DIR "/tests/data/kubernetes-vectors.json");
-    return json::parse(file);
-  }();
-  return document;
-}
 
 std::string format_name(Quantity::Format format) {
   switch (format) {

@@ -18,8 +18,6 @@ constexpr std::int64_t mebibyte = 1 << 20;
 constexpr std::int64_t smallest_start_bytes = 6 * mebibyte;  // runc's init, moby#41167
 constexpr std::int64_t crio_smallest_bytes = 12 * mebibyte;  // CRI-O refuses below
 
-using Level = Trap::Level;
-
 class Finder {
  public:
   Finder(const PodManifest& written, const PodPlan& plan, const NodeFacts& node)
@@ -53,7 +51,7 @@ class Finder {
   }
 
  private:
-  void add(Level level, std::string id, const std::string& where, std::string message) {
+  void add(Trap::Level level, std::string id, const std::string& where, std::string message) {
     traps_.push_back({level, std::move(id), here_ + where, std::move(message)});
   }
 
@@ -66,17 +64,17 @@ class Finder {
       for (const auto& [name, amount] : *list) {
         const std::string where = at(list == &resources.limits ? "limits" : "requests", name);
         if (amount.without_digits())
-          add(Level::warning, "no-digits", where,
+          add(Trap::Level::warning, "no-digits", where,
               "the quantity has no digits; Kubernetes reads it as 0, that is: no limit");
         if (amount.capped())
-          add(Level::warning, "capped", where,
+          add(Trap::Level::warning, "capped", where,
               "more than 2^63-1 with a binary suffix; Kubernetes cuts it to 9223372036854775807");
         if (name == "cpu" && amount.finer_than_milli())
-          add(Level::warning, "cpu-finer-than-1m", where,
+          add(Trap::Level::warning, "cpu-finer-than-1m", where,
               fmt::format("{} is finer than 1m and is rounded up to {}m", amount.canonical(),
                           amount.milli_value().value_or(0)));
         if (name != "cpu" && amount.fractional())
-          add(Level::warning, "fractional-bytes", where,
+          add(Trap::Level::warning, "fractional-bytes", where,
               fmt::format("{} is a fraction of a byte, rounded up to {} bytes{}",
                           amount.canonical(), amount.value().value_or(0),
                           amount.canonical().ends_with('m')
@@ -94,7 +92,7 @@ class Finder {
     if (text.back() == 'k') binary.replace(text.size() - 1, 1, "K");
     const auto other = parse_quantity(binary);
     if (!other) return;
-    add(Level::note, "decimal-memory", where,
+    add(Trap::Level::note, "decimal-memory", where,
         fmt::format("{} is decimal, {} bytes; {} would be {} bytes", text,
                     amount.value().value_or(0), binary, other->value().value_or(0)));
   }
@@ -103,7 +101,7 @@ class Finder {
     const Quantity* limit = find(container.resources.limits, "cpu");
     const Quantity* request = find(container.resources.requests, "cpu");
     if (request != nullptr && request->zero() && limit != nullptr && !limit->zero())
-      add(Level::warning, "cpu-request-zero", at("requests", "cpu"),
+      add(Trap::Level::warning, "cpu-request-zero", at("requests", "cpu"),
           fmt::format(
               "an explicit request of 0 gives 2 shares; without it the limit {} would count",
               limit->canonical()));
@@ -112,17 +110,17 @@ class Finder {
     const auto period = static_cast<std::int64_t>(node_.cpu_cfs_period_us);
     const std::int64_t floor_milli = cpu_quota_min_us * 1000 / period;
     if (milli < floor_milli)
-      add(Level::warning, "cpu-limit-floor", at("limits", "cpu"),
+      add(Trap::Level::warning, "cpu-limit-floor", at("limits", "cpu"),
           fmt::format("{} acts as {}m: the quota is at least 1000 us per {} us", limit->canonical(),
                       floor_milli, period));
     const std::int64_t quota = milli_cpu_to_quota_us(milli, node_.cpu_cfs_period_us);
     const std::int64_t rounded = systemd_rounded_quota_us(quota, node_.cpu_cfs_period_us);
     if (node_.driver == CgroupDriver::systemd && rounded != quota)
-      add(Level::warning, "systemd-rounds-quota", at("limits", "cpu"),
+      add(Trap::Level::warning, "systemd-rounds-quota", at("limits", "cpu"),
           fmt::format("{} becomes {}m: systemd keeps whole percents of a CPU, rounded up",
                       limit->canonical(), quota_us_to_milli_cpu(rounded, node_.cpu_cfs_period_us)));
     if (milli < 1000)
-      add(Level::note, "cpu-throttling", at("limits", "cpu"),
+      add(Trap::Level::note, "cpu-throttling", at("limits", "cpu"),
           fmt::format("a burst longer than {} us of CPU time stalls until the next {} us period, "
                       "however low the average is",
                       quota, period));
@@ -134,19 +132,19 @@ class Finder {
     const std::int64_t bytes = limit->value().value_or(0);
     const std::int64_t stored = page_floor(bytes, node_.page_size_bytes);
     if (stored != bytes)
-      add(Level::warning, "memory-page-floor", at("limits", "memory"),
+      add(Trap::Level::warning, "memory-page-floor", at("limits", "memory"),
           fmt::format("the kernel floors memory.max {} to whole pages: {}", bytes, stored));
     if (bytes < smallest_start_bytes)
-      add(Level::warning, "memory-too-small-to-start", at("limits", "memory"),
+      add(Trap::Level::warning, "memory-too-small-to-start", at("limits", "memory"),
           fmt::format("{} bytes: below about 6 MiB a container fails while it starts, and CRI-O "
                       "refuses less than 12 MiB",
                       bytes));
     else if (node_.cri == Cri::cri_o && bytes < crio_smallest_bytes)
-      add(Level::warning, "memory-too-small-to-start", at("limits", "memory"),
+      add(Trap::Level::warning, "memory-too-small-to-start", at("limits", "memory"),
           fmt::format("CRI-O refuses {} bytes, it wants 12 MiB", bytes));
     const bool several = node_.cgroup_v2 && !node_.single_process_oom_kill;
     if (several)
-      add(Level::note, "oom-group", at("limits", "memory"),
+      add(Trap::Level::note, "oom-group", at("limits", "memory"),
           "memory.oom.group is 1: one OOM kills every process of the container");
   }
 
@@ -161,13 +159,13 @@ class Finder {
       const std::string size = hugepage_size_name(name);
       const auto& sizes = node_.huge_page_sizes;
       if (name == "ephemeral-storage")
-        add(Level::note, "ephemeral-storage", where,
+        add(Trap::Level::note, "ephemeral-storage", where,
             "no cgroup enforces this; the kubelet measures and evicts");
       else if (size.empty())
-        add(Level::note, "extended-resource", where,
+        add(Trap::Level::note, "extended-resource", where,
             fmt::format("\"{}\" needs a device plugin; no cgroup file holds it", name));
       else if (std::find(sizes.begin(), sizes.end(), size) == sizes.end())
-        add(Level::warning, "hugepage-size", where,
+        add(Trap::Level::warning, "hugepage-size", where,
             fmt::format("the node has no pages of {}; it has {}", size, fmt::join(sizes, ", ")));
     }
   }
@@ -181,7 +179,7 @@ class Finder {
       for (const Container& container : *list)
         some = some || positive(container.resources.limits, resource);
     if (!some || plan_.qos == QosClass::best_effort) return;
-    add(Level::warning, "pod-uncapped", "",
+    add(Trap::Level::warning, "pod-uncapped", "",
         fmt::format("the pod gets no {}: no {} limit on {}", file, resource,
                     fmt::join(*missing, ", ")));
   }
@@ -196,7 +194,7 @@ class Finder {
             !positive(container.resources.limits, "cpu"))
           heirs.push_back(container.name);
     if (positive(limits, "cpu") && !heirs.empty())
-      add(Level::warning, "pod-level-weight", at("limits", "cpu"),
+      add(Trap::Level::warning, "pod-level-weight", at("limits", "cpu"),
           fmt::format("{} takes the cpu weight of the whole pod ({} shares): no own request",
                       fmt::join(heirs, ", "),
                       milli_cpu_to_shares(limits.at("cpu").milli_value().value_or(0))));
@@ -206,7 +204,7 @@ class Finder {
       if (!sum) continue;
       const Quantity* containers = kubernetes::find(sum->amounts, resource);
       if (containers != nullptr && limits.at(resource) < *containers)
-        add(Level::note, "pod-limit-below-sum", at("limits", resource),
+        add(Trap::Level::note, "pod-limit-below-sum", at("limits", resource),
             fmt::format("the pod's {} {} is below the containers' {}: the pod's limit bites first, "
                         "and the counters of the containers stay still",
                         resource, limits.at(resource).canonical(), containers->canonical()));
@@ -226,7 +224,7 @@ class Finder {
     auto percent = [](std::uint64_t a, std::uint64_t b) {
       return 100.0 * static_cast<double>(a) / static_cast<double>(a + b);
     };
-    add(Level::note, "weight-formulas", "",
+    add(Trap::Level::note, "weight-formulas", "",
         fmt::format("between {} and {} the share of {} is {:.1f} % by requests, {:.1f} % with "
                     "linear weights and {:.1f} % with quadratic ones (runc 1.3.2, crun 1.23)",
                     least->name, most->name, least->name,
@@ -240,7 +238,7 @@ class Finder {
     const std::int64_t quota = *plan_.config.cpu_quota_us;
     const std::int64_t rounded = systemd_rounded_quota_us(quota, node_.cpu_cfs_period_us);
     if (quota > 0 && rounded != quota && written_.containers.size() > 1)
-      add(Level::note, "systemd-rounds-pod-quota", "",
+      add(Trap::Level::note, "systemd-rounds-pod-quota", "",
           fmt::format("the quota of the pod, {} us, is written as {} us", quota, rounded));
   }
 
@@ -250,26 +248,26 @@ class Finder {
     const auto min = unified.find("memory.min");
     if (min != unified.end() && plan_.config.memory_bytes &&
         min->second == std::to_string(*plan_.config.memory_bytes))
-      add(Level::warning, "min-equals-max", "",
+      add(Trap::Level::warning, "min-equals-max", "",
           "memory.min equals memory.max: page cache cannot be reclaimed, it ends in an OOM kill");
     for (const ContainerPlan& container : plan_.containers)
       if (const auto high = container.cri.unified.find("memory.high");
           high != container.cri.unified.end())
-        add(Level::note, "memory-high", "",
+        add(Trap::Level::note, "memory-high", "",
             fmt::format("{} is slowed down above memory.high {}, long before memory.max",
                         container.name, high->second));
   }
 
   void volumes() {
     for (const MemoryVolume& volume : written_.memory_volumes) {
-      add(Level::warning, "tmpfs-is-memory", "/volumes",
+      add(Trap::Level::warning, "tmpfs-is-memory", "/volumes",
           fmt::format(
               "volume {} is tmpfs: its pages count against the memory of the container that "
               "writes them and stay when that process ends",
               volume.name));
       const Quantity* limit = kubernetes::find(plan_.limits.amounts, "memory");
       if (volume.size_limit && limit != nullptr && !limit->zero() && *limit <= *volume.size_limit)
-        add(Level::warning, "tmpfs-exceeds-limit", "/volumes",
+        add(Trap::Level::warning, "tmpfs-exceeds-limit", "/volumes",
             fmt::format("volume {} may hold {}, but the memory limit is {}", volume.name,
                         volume.size_limit->canonical(), limit->canonical()));
     }
@@ -285,7 +283,7 @@ class Finder {
       if (!rate) continue;
       const auto bucket = token_bucket(*rate, cri_burst_bits(node_.cri));
       if (!bucket) continue;
-      add(Level::warning, "bandwidth-burst", where,
+      add(Trap::Level::warning, "bandwidth-burst", where,
           fmt::format("the first {} MB pass unshaped with the burst of the CRI runtime{}; minirun "
                       "uses {} kB",
                       bucket->burst_bytes / 1'000'000,
@@ -297,7 +295,7 @@ class Finder {
   void pids() {
     here_ = "/spec";
     if (node_.pod_pids_limit > 0)
-      add(Level::note, "pids-on-the-pod", "",
+      add(Trap::Level::note, "pids-on-the-pod", "",
           fmt::format("pids.max {} stands in the pod's cgroup; the containers read max",
                       node_.pod_pids_limit));
   }

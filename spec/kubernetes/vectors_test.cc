@@ -1,8 +1,9 @@
 // Every kind of kubernetes-vectors.json except quantity, cpuShares and cpuQuota, which stand in
 // quantity_test.cc and cpu_test.cc. Each expected object is compared whole: a key too many fails.
+#include "spec/kubernetes/vectors_test.h"
+
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,14 +19,6 @@ namespace minirun::kubernetes {
 namespace {
 
 using nlohmann::json;
-
-const json& vectors() {
-  static const json document = [] {
-    std::ifstream file(MINIRUN_SOURCE_DIR "/tests/data/kubernetes-vectors.json");
-    return json::parse(file);
-  }();
-  return document;
-}
 
 TEST(KubernetesVectors, NoKindIsForgotten) {
   std::set<std::string> kinds;

@@ -54,17 +54,20 @@ def probe_limits_bite(t):
 def probe_numbers_of_the_limits(t):
     """What the arithmetic says is what is measured, in the median of three: 0.50 +- 0.03 cores by one thread and by two,
     and the kill at 64 MiB +- 1 MiB. The throttled share and the time of a context switch without a limit depend on what
-    else the machine under the emulator does, so their bounds are wide; docs/probes.md has what a quiet one shows."""
+    else the machine under the emulator does, so their bounds are wide, and of the latter the best of the three is taken;
+    docs/probes.md has what a quiet one shows."""
     needs("cpu", "memory")
     bounds = ["oom.anon.peak>=63Mi", "oom.anon.peak<=65Mi", "oom.anon.kills==1", "oom.anon.kills_above==0",
-              "throttle.1t.share_error<=10%", "throttle.nt.share_error<=15%",
-              "ctxswitch.no-limits.pipe.process.one_cpu@ratio>=0.7",
-              "ctxswitch.no-limits.pipe.process.one_cpu@ratio<=1.4"]
+              "throttle.1t.share_error<=10%", "throttle.nt.share_error<=15%"]
     bounds += [f"throttle.{kind}.effective_cores{bound}" for kind in ("1t", "nt") for bound in (">=0.47", "<=0.53")]
     spec = t.write("spec.json", SPEC)
-    _, result = recorded(t, "throttle.1t", "throttle.nt", "oom.anon", "ctxswitch.no-limits", "--both", "--inside", spec,
-                         "--repeat", "3", *(word for bound in bounds for word in ("--expect", bound)), timeout=230)
+    file, result = recorded(t, "throttle.1t", "throttle.nt", "oom.anon", "ctxswitch.no-limits", "--both", "--inside", spec,
+                            "--repeat", "3", *(word for bound in bounds for word in ("--expect", bound)), timeout=230)
     print(result.out, result.err)
+    best = {side: min(row["p5"] for run in file["runs"] if run["scenario"] == "no-limits" and run["side"] == side
+                      for row in run["document"]["results"] if row["metric"] == "ctxswitch.pipe.process.one_cpu")
+            for side in ("host", "container")}
+    within(best["container"] / best["host"], 0.7, 1.4, f"context switch in a container / on the host, {best} ns")
 
 
 @test(limit=150)
