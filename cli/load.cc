@@ -48,9 +48,7 @@ Result<std::optional<SeccompProgram>> seccomp_of(const ContainerSpec& spec, cons
   if (!spec.seccomp) return std::nullopt;
   auto program = [&]() -> Result<SeccompProgram> {
     if (root == nullptr) return compile_seccomp(*spec.seccomp);
-    const DirFd directory(::fcntl(root->fd(), F_DUPFD_CLOEXEC, 3));
-    if (!directory) return os_error(root->path());
-    return cached_seccomp(*spec.seccomp, directory);
+    return cached_seccomp(*spec.seccomp, root->fd());
   }();
   if (!program) return std::unexpected(std::move(program).error());
   for (const std::string& warning : program->warnings) output.debug(warning);

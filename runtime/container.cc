@@ -14,6 +14,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/file.h"
 #include "cgroups/control.h"
@@ -145,6 +146,25 @@ Status expect_empty(const HostFacts& facts, const std::string& path) {
                               describe_pids(TRY(cgroup_pids(*cgroup, true)))));
 }
 
+bool lives(ContainerStatus status) {
+  return status == ContainerStatus::created || status == ContainerStatus::running ||
+         status == ContainerStatus::paused;
+}
+
+/// Kills what lives of a committed container; one readable file is enough to find it.
+Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
+  // After a reboot its cgroup's name may be another's.
+  if (view.record && view.record->boot_id != TRY(read_boot_id())) return {};
+  if (view.init && lives(view.status))
+    if (const Result<PidFd> init = open_init(*view.init))
+      ::syscall(SYS_pidfd_send_signal, init->get(), SIGKILL, nullptr, 0);
+  if (const std::string path = view.cgroup_path(); view.committed && !path.empty()) {
+    const Status killed = kill_cgroup(facts.cgroup, path);
+    if (!killed && killed.error().errnum != ENOENT) return killed;
+  }
+  return {};
+}
+
 /// Removes everything that a container without a live process of its own can have left.
 Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
              const HostFacts& facts, const Warn& warn) {
@@ -173,11 +193,11 @@ Status clean(const StateRoot& root, ContainerDir& dir, const ContainerView& view
 }
 
 /// Nobody's any more: a create that did not end, or a foreground run without its minirun, which
-/// would have removed it. (The caller has the lock, so there is no such minirun.)
+/// would have removed it. (The caller has the lock, so there is no such minirun.) Its processes die
+/// with that minirun, but may not have done so yet.
 bool is_left(const ContainerView& view) {
   return view.status == ContainerStatus::crashed ||
-         (view.status == ContainerStatus::stopped && view.record && view.record->foreground &&
-          !view.record->keep);
+         (view.record && view.record->foreground && !view.record->keep);
 }
 
 /// Makes the directory; the rest of a crash in its place is removed first.
@@ -191,6 +211,7 @@ Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const H
   }
   const ContainerView view = view_container(*existing, facts);
   if (!is_left(view)) return dir;
+  TRY(kill_for_delete(view, facts));
   TRY(clean(root, *existing, view, facts, {}));
   existing = plain_error(id, "");  // gives the lock back
   return ContainerDir::create(root, id);
@@ -282,8 +303,15 @@ ContainerStatus status_of(const ContainerView& view, const HostFacts& facts) {
       events = read_cgroup_events(*cgroup).value_or(events);
   if (view.init ? !open_init(*view.init) : !events.populated) return ContainerStatus::stopped;
   if (events.frozen) return ContainerStatus::paused;
-  const bool waits = view.init && is_stage(view.init->pid);
-  return waits ? ContainerStatus::created : ContainerStatus::running;
+  switch (view.init ? what_executes(view.init->pid) : Executes::program) {
+    case Executes::stage:
+      return ContainerStatus::created;
+    case Executes::program:
+      return ContainerStatus::running;
+    case Executes::nothing:
+      return ContainerStatus::stopped;
+  }
+  std::unreachable();
 }
 
 }  // namespace
@@ -314,11 +342,6 @@ Result<std::vector<ContainerView>> list_containers(const StateRoot& root, const 
 // ---------------------------------------------------------------- act
 
 namespace {
-
-bool lives(ContainerStatus status) {
-  return status == ContainerStatus::created || status == ContainerStatus::running ||
-         status == ContainerStatus::paused;
-}
 
 Status signal_all(const ContainerView& view, int signal, const HostFacts& facts) {
   if (view.cgroup_path().empty()) {
@@ -357,24 +380,6 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
   }
   return {};
 }
-
-namespace {
-
-/// Kills what lives of a committed container; one readable file is enough to find it.
-Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
-  // After a reboot its cgroup's name may be another's.
-  if (view.record && view.record->boot_id != TRY(read_boot_id())) return {};
-  if (view.init && lives(view.status))
-    if (const Result<PidFd> init = open_init(*view.init))
-      ::syscall(SYS_pidfd_send_signal, init->get(), SIGKILL, nullptr, 0);
-  if (const std::string path = view.cgroup_path(); view.committed && !path.empty()) {
-    const Status killed = kill_cgroup(facts.cgroup, path);
-    if (!killed && killed.error().errnum != ENOENT) return killed;
-  }
-  return {};
-}
-
-}  // namespace
 
 Status destroy_container(const StateRoot& root, ContainerDir& dir, const ContainerView& view,
                          const HostFacts& facts, const Warn& warn) {

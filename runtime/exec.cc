@@ -156,9 +156,10 @@ Result<CgroupFd> cgroup_of_init(const ContainerView& view, const HostFacts& fact
 Result<Child> spawn(const ContainerView& view, const ExecRequest& request, const Stage& stage,
                     const HostFacts& facts) {
   const CgroupFd cgroup = TRY(exec_cgroup(view, request, facts));
-  Result<Child> child = spawn_stage(stage, 0, cgroup.get(), false);
+  Result<Child> child = spawn_stage(stage, 0, cgroup.get(), false, request.preserve_fds);
   if (!child && child.error().errnum == EBUSY && request.cgroup.empty())
-    child = spawn_stage(stage, 0, TRY(cgroup_of_init(view, facts)).get(), false);
+    child =
+        spawn_stage(stage, 0, TRY(cgroup_of_init(view, facts)).get(), false, request.preserve_fds);
   if (!child) return std::unexpected(explain_clone(std::move(child).error(), cgroup.get()));
   return child;
 }

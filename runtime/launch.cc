@@ -424,7 +424,8 @@ class Launcher {
   Result<Child> clone_visiting(const Stage& stage) {
     const Visit visit = TRY(Visit::enter(plan_.joined_for_clone, slots_));
     return spawn_stage(stage, plan_.clone_flags,
-                       launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps);
+                       launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps,
+                       plan_.preserve_fds);
   }
 
   Status start_child(const Stage& stage) {

@@ -515,6 +515,7 @@ class Planner {
                               .s = {"/proc"},
                               .field = "process"});
     }
+    plan_.preserve_fds = options_.preserve_fds;
     add_process_steps({.spec = spec_,
                        .process = process,
                        .facts = facts_,

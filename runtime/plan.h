@@ -71,6 +71,7 @@ struct LaunchPlan {
   std::optional<NetworkLaunch> network;       ///< what `create_container` makes
   std::vector<std::string> network_commands;  ///< the same as ip, tc and nft commands
   bool terminal = false;
+  int preserve_fds = 0;                      ///< what the child inherits above the standard error
   std::optional<std::uint32_t> stdio_owner;  ///< host's uid that pipes of the caller are given to
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;

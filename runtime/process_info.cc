@@ -83,12 +83,13 @@ bool heads_pid_namespace(pid_t pid) {
   return text->substr(begin, text->find('\n', begin) - begin).ends_with("\t1");
 }
 
-bool is_stage(pid_t pid) {
+Executes what_executes(pid_t pid) {
   std::array<char, 64> target{};
   const ssize_t size =
       ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size());
   const std::string_view name(target.data(), size < 0 ? 0 : static_cast<std::size_t>(size));
-  return name.starts_with("/memfd:minirun-stage");
+  if (size < 0 && errno == ENOENT) return Executes::nothing;
+  return name.starts_with("/memfd:minirun-stage") ? Executes::stage : Executes::program;
 }
 
 }  // namespace minirun

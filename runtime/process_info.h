@@ -39,7 +39,10 @@ struct ProcessStat {
 /// read is not.
 [[nodiscard]] bool heads_pid_namespace(pid_t pid);
 
-/// True while init still is minirun's stage, so before the program began.
-[[nodiscard]] bool is_stage(pid_t pid);
+/// What a process executes: minirun's stage, so before the container's program began; something
+/// else; or nothing any more, because it is ending (it is no zombie yet, but has given up its
+/// memory).
+enum class Executes { stage, program, nothing };
+[[nodiscard]] Executes what_executes(pid_t pid);
 
 }  // namespace minirun

@@ -57,6 +57,7 @@ namespace {
 struct StageEntry {
   const Stage& stage;
   int channel;
+  int inherited;  ///< the same for the stage, which argv names
   int parents_end;
   bool wait_for_maps;
   const char* const* argv;
@@ -84,8 +85,10 @@ struct StageEntry {
   if (result == 0) {
     const char* const environment[] = {nullptr};
     call = wire::Call::execve;
-    result = raw::call(__NR_fcntl, entry->channel, F_SETFD, 0);
-    if (result == 0)
+    result = entry->inherited == entry->channel
+                 ? raw::call(__NR_fcntl, entry->channel, F_SETFD, 0)
+                 : raw::call(__NR_dup3, entry->channel, entry->inherited, 0);
+    if (result >= 0)
       result = raw::call(__NR_execveat, entry->stage.file.get(), "", entry->argv, environment,
                          AT_EMPTY_PATH);
   }
@@ -141,14 +144,18 @@ long clone_to_stage(clone_args& arguments, const StageEntry& entry) noexcept {
 
 }  // namespace
 
-Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, bool wait_for_maps) {
+Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, bool wait_for_maps,
+                          int preserve_fds) {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
     return os_error("socketpair");
   Child child;
   child.channel = Fd(pair[0]);
   const Fd other(pair[1]);
-  const std::string channel = std::to_string(other.get());
+  // Below all that the stage opens, which then closes what is above in one call.
+  const int lowest = STDERR_FILENO + 1 + preserve_fds;
+  const int inherited = stage.file.get() > lowest && other.get() > lowest ? lowest : other.get();
+  const std::string channel = std::to_string(inherited);
   const std::string size = std::to_string(stage.program_size);
   const std::string offset = std::to_string(stage.program_offset);
   const char* const argv[] = {"minirun-stage", channel.c_str(), size.c_str(), offset.c_str(),
@@ -162,7 +169,7 @@ Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, b
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<__u64>(cgroup);
   }
-  const StageEntry entry{stage, other.get(), child.channel.get(), wait_for_maps, argv};
+  const StageEntry entry{stage, other.get(), inherited, child.channel.get(), wait_for_maps, argv};
   // A child that first waits for us cannot have us wait for it.
   if (!wait_for_maps) arguments.flags |= CLONE_VM | CLONE_VFORK;
   const long pid = wait_for_maps ? raw::call(__NR_clone3, &arguments, sizeof arguments)

@@ -27,9 +27,10 @@ struct Child {
   Fd channel;
 };
 /// clone3 with `flags` into `cgroup` (-1: ours), which executes the stage. With `wait_for_maps`
-/// it first waits for a byte, and then becomes root of its user namespace.
+/// it first waits for a byte, and then becomes root of its user namespace. It inherits the
+/// descriptors 3 to 2 + `preserve_fds`.
 [[nodiscard]] Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
-                                        bool wait_for_maps);
+                                        bool wait_for_maps, int preserve_fds);
 /// Sends the stage's file and slots 1 .. count-1 of `slots`.
 [[nodiscard]] Status send_slots(const Child& child, const Stage& stage,
                                 const std::vector<int>& slots, int count);

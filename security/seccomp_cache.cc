@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <linux/filter.h>
 #include <linux/openat2.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -131,19 +132,18 @@ std::optional<SeccompProgram> parse_entry(std::string_view file, std::string_vie
 
 /// No symlink on the way, and nothing outside of `root`: an entry that points elsewhere is no
 /// entry.
-Fd open_below(const DirFd& root, const std::string& path, unsigned flags) {
+Fd open_below(int root, const std::string& path, unsigned flags) {
   open_how how{};
   how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  return Fd{static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how))};
+  return Fd{static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how))};
 }
 
 bool is_ours_alone(const struct stat& facts) {
-  return facts.st_uid == ::geteuid() && (facts.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  return facts.st_uid == ::getauxval(AT_EUID) && (facts.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-std::optional<SeccompProgram> load(const DirFd& root, const std::string& path,
-                                   std::string_view key) {
+std::optional<SeccompProgram> load(int root, const std::string& path, std::string_view key) {
   // O_NONBLOCK: a FIFO in its place must not hang us.
   const Fd file = open_below(root, path, O_RDONLY | O_NONBLOCK);
   if (!file) return std::nullopt;
@@ -231,10 +231,10 @@ bool write_all(const Fd& file, std::string_view content) {
 }
 
 /// Best effort: a full or read-only file system leaves no entry and no trace.
-void store(const DirFd& root, const std::string& folder_name, const std::string& name,
+void store(int root, const std::string& folder_name, const std::string& name,
            std::string_view content) {
   if (content.size() > seccomp_cache_max_entry_bytes) return;
-  if (::mkdirat(root.get(), folder_name.c_str(), 0700) != 0 && errno != EEXIST) return;
+  if (::mkdirat(root, folder_name.c_str(), 0700) != 0 && errno != EEXIST) return;
   const Fd folder = open_below(root, folder_name, O_RDONLY | O_DIRECTORY);
   struct stat facts{};
   if (!folder || ::fstat(folder.get(), &facts) != 0 || !is_ours_alone(facts)) return;
@@ -293,8 +293,7 @@ std::string seccomp_cache_name(std::string_view key) {
   return fmt::format("{:016x}", hash64(key));
 }
 
-Result<SeccompProgram> cached_seccomp(const Seccomp& seccomp, const DirFd& root,
-                                      std::string_view folder) {
+Result<SeccompProgram> cached_seccomp(const Seccomp& seccomp, int root, std::string_view folder) {
   const std::string key = seccomp_cache_key(seccomp);
   const std::string name = seccomp_cache_name(key);
   const std::string folder_name{folder};

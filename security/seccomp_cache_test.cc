@@ -48,7 +48,7 @@ class SeccompCache : public ::testing::Test {
   }
 
   SeccompProgram get(const Seccomp& seccomp) {
-    auto program = cached_seccomp(seccomp, root_);
+    auto program = cached_seccomp(seccomp, root_.get());
     EXPECT_TRUE(program);
     return program ? *program : SeccompProgram{};
   }
@@ -233,7 +233,7 @@ TEST_F(SeccompCache, AFolderThatIsNotOursAloneIsNotWritten) {
 }
 
 TEST_F(SeccompCache, NoRootNoProblem) {
-  const auto program = cached_seccomp(small_profile(), DirFd{});
+  const auto program = cached_seccomp(small_profile(), -1);
   ASSERT_TRUE(program);
   fs::create_directory(folder());
   ASSERT_EQ(::chmod(folder().c_str(), 0500), 0);
@@ -243,7 +243,7 @@ TEST_F(SeccompCache, NoRootNoProblem) {
 TEST_F(SeccompCache, ErrorsOfTheProfileAreNotHidden) {
   Seccomp seccomp = small_profile();
   seccomp.default_action = "SCMP_ACT_MAYBE";
-  const auto program = cached_seccomp(seccomp, root_);
+  const auto program = cached_seccomp(seccomp, root_.get());
   ASSERT_FALSE(program);
   EXPECT_EQ(program.error().object, "linux.seccomp.defaultAction");
 }
@@ -276,7 +276,7 @@ TEST_F(SeccompCache, AFullOrReadOnlyFileSystemIsNoError) {
     return in_private_mounts([&] {
       if (::mount("tmpfs", mount_point.c_str(), "tmpfs", flags, options) != 0) return 77;
       const DirFd tiny{::open(mount_point.c_str(), O_PATH | O_DIRECTORY)};
-      const auto program = cached_seccomp(default_seccomp(default_capabilities), tiny);
+      const auto program = cached_seccomp(default_seccomp(default_capabilities), tiny.get());
       if (!program) return 1;
       const fs::path inside = mount_point / std::string(seccomp_cache_folder);
       if (fs::exists(inside) && !fs::is_empty(inside)) return 2;
@@ -300,7 +300,7 @@ TEST_F(SeccompCache, ManyAtOnceAgree) {
     const pid_t pid = ::fork();
     if (pid == 0) {
       for (int round = 0; round < 20; ++round) {
-        const auto program = cached_seccomp(seccomp, root_);
+        const auto program = cached_seccomp(seccomp, root_.get());
         if (!program || *program != good) ::_exit(1);
         if (round % 5 == 0) ::unlink(entry(seccomp).c_str());
       }
