@@ -119,7 +119,7 @@ TEST_F(CgroupRoot, RemovesNestedCgroupsOfAnyDepth) {
     ASSERT_EQ(::mkdirat(at.get(), "beside", 0755), 0);
     at = Fd(open_beneath(at.get(), "d", O_RDONLY | O_DIRECTORY));
   }
-  deepest = CgroupFd(::dup(at.get()));
+  deepest = CgroupFd(at.release());
   const pid_t pid = spawn(deepest, sleep_forever);
   EXPECT_TRUE(cgroup_pids(cgroup->fd(), false)->empty());
   const Status removed = cgroup->remove();
@@ -218,6 +218,7 @@ TEST_F(CgroupRoot, VerifierTakesManyRules) {
   if (!cgroup && cgroup.error().errnum == EPERM) GTEST_SKIP() << to_string(cgroup.error());
   ASSERT_TRUE(cgroup) << to_string(cgroup.error());
   std::vector<DeviceRule> rules;
+  rules.reserve(1000);
   for (unsigned i = 0; i < 1000; ++i)
     rules.push_back({i % 3 != 0, i % 2 ? DeviceRule::Type::block : DeviceRule::Type::all, i, i * 7,
                      i % 5 != 0, i % 7 != 0, i % 2 == 0});

@@ -63,6 +63,7 @@ TEST(CgroupDiscovery, PrefersWritableThenWhole) {
                                           "1 1 0:1 /sub /part rw - cgroup2 none rw\n"
                                           "1 1 0:1 / /whole rw - cgroup2 none rw\n"));
   std::vector<std::string> order;
+  order.reserve(ranked.size());
   for (const CgroupMount& mount : ranked) order.push_back(mount.mount_point);
   EXPECT_THAT(order, ElementsAre("/whole", "/part", "/ro", "/super-ro"));
 }

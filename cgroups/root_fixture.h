@@ -55,7 +55,7 @@ class CgroupRoot : public testing::Test {
     return why_missing(host_.cgroup, controller);
   }
 
-  CgroupPlan plan(const ContainerSpec& resources = {}, std::string name = "c") const {
+  CgroupPlan plan(const ContainerSpec& resources = {}, const std::string& name = "c") const {
     ContainerSpec spec = resources;
     spec.cgroups_path = top_ + "/" + name;
     CgroupPlanResult result = plan_cgroup(spec, host_, "unused");

@@ -53,21 +53,28 @@ def probe_limits_bite(t):
 @test(limit=240)
 def probe_numbers_of_the_limits(t):
     """What the arithmetic says is what is measured, in the median of three: 0.50 +- 0.03 cores by one thread and by two,
-    and the kill at 64 MiB +- 1 MiB. The throttled share and the time of a context switch without a limit depend on what
-    else the machine under the emulator does, so their bounds are wide, and of the latter the best of the three is taken;
-    docs/probes.md has what a quiet one shows."""
+    and the kill at 64 MiB +- 1 MiB. The throttled share depends on what else the machine under the emulator does, so its
+    bounds are wide; docs/probes.md has what a quiet one shows."""
     needs("cpu", "memory")
     bounds = ["oom.anon.peak>=63Mi", "oom.anon.peak<=65Mi", "oom.anon.kills==1", "oom.anon.kills_above==0",
               "throttle.1t.share_error<=10%", "throttle.nt.share_error<=15%"]
     bounds += [f"throttle.{kind}.effective_cores{bound}" for kind in ("1t", "nt") for bound in (">=0.47", "<=0.53")]
     spec = t.write("spec.json", SPEC)
-    file, result = recorded(t, "throttle.1t", "throttle.nt", "oom.anon", "ctxswitch.no-limits", "--both", "--inside", spec,
-                            "--repeat", "3", *(word for bound in bounds for word in ("--expect", bound)), timeout=230)
+    _, result = recorded(t, "throttle.1t", "throttle.nt", "oom.anon", "--both", "--inside", spec, "--repeat", "3",
+                         *(word for bound in bounds for word in ("--expect", bound)), timeout=230)
     print(result.out, result.err)
-    best = {side: min(row["p5"] for run in file["runs"] if run["scenario"] == "no-limits" and run["side"] == side
-                      for row in run["document"]["results"] if row["metric"] == "ctxswitch.pipe.process.one_cpu")
-            for side in ("host", "container")}
-    within(best["container"] / best["host"], 0.7, 1.4, f"context switch in a container / on the host, {best} ns")
+
+
+@test(limit=90)
+def probe_context_switches(t):
+    """A context switch without a limit costs the same inside and outside, by the best of five on either side. Not in the
+    VM: its emulator takes 70 or 125 us for one, and keeps to that for a whole run, on whichever side."""
+    file, result = recorded(t, "ctxswitch.no-limits", "--both", "--inside", t.write("spec.json", {"command": ["true"]}),
+                            "--repeat", "5", timeout=80)
+    print(result.out, result.err)
+    best = {side: min(row["p5"] for run in file["runs"] if run["side"] == side for row in run["document"]["results"]
+                      if row["metric"] == "ctxswitch.pipe.process.one_cpu") for side in ("host", "container")}
+    within(best["container"] / best["host"], 0.9, 1.15, f"a switch in the container / on the host, {best} ns")
 
 
 @test(limit=150)
