@@ -157,8 +157,7 @@ Result<LaunchPlan> PodContainer::plan() {
   options.formula = parts_.formula;
   options.account = true;
   std::optional<SeccompProgram> program;
-  if (parts_.spec.seccomp)
-    program = TRY(cached_seccomp(*parts_.spec.seccomp, shared_.root.fd()));
+  if (parts_.spec.seccomp) program = TRY(cached_seccomp(*parts_.spec.seccomp, shared_.root.fd()));
   LaunchPlan plan = plan_launch(parts_.spec, shared_.facts, options, program ? &*program : nullptr);
   for (const Finding& finding : plan.findings)
     if (finding.level == Finding::Level::error)
