@@ -1,16 +1,24 @@
 #include "netns/pasta.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <functional>
+#include <iterator>
+#include <memory>
 
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "netns/apply.h"
 
 namespace minirun {
@@ -45,20 +53,62 @@ Status start_pasta(std::vector<std::string> command, pid_t pid) {
   return {};
 }
 
-Status end_pasta(int directory, const std::string& pid_file) {
-  const Result<std::string> text = read_file(directory, pid_file, 64);
-  if (!text) return text.error().errnum == ENOENT ? Status() : std::unexpected(text.error());
-  pid_t pid = 0;
-  if (std::from_chars(text->data(), text->data() + text->size(), pid).ec != std::errc() || pid <= 1)
-    return {};  // it did not come to be
+namespace {
+
+/// Ends `pid` if it is a pasta (the number of a file may be another's by now: what it is, is looked
+/// at behind the descriptor) that `ours` knows by its command line.
+Status end_process(pid_t pid, const std::function<bool(std::string_view)>& ours) {
   const PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) return {};
-  // The number may be another's by now: the name is looked at behind the descriptor.
   const Result<std::string> name = read_file(AT_FDCWD, fmt::format("/proc/{}/comm", pid), 64);
   if (!name || !(name->starts_with("pasta") || name->starts_with("passt"))) return {};
+  const Result<std::string> words = read_file(AT_FDCWD, fmt::format("/proc/{}/cmdline", pid));
+  if (!words || !ours(*words)) return {};
   if (::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0) != 0 && errno != ESRCH)
     return os_error(fmt::format("pasta, process {}", pid), "kill");
   return {};
+}
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
+
+/// One whose starter was killed before its number was in the file: found by the file that it was
+/// told, whose folder `folder` describes.
+Status end_without_pid(const struct stat& folder) {
+  const auto ours = [&folder](std::string_view words) {
+    const std::vector<std::string_view> list = split(words, '\0');
+    const auto option = std::ranges::find(list, "--pid");
+    if (option == list.end() || std::next(option) == list.end()) return false;
+    std::string path(*std::next(option));
+    path.resize(path.rfind('/') + 1);
+    struct stat other{};
+    return ::stat(path.c_str(), &other) == 0 && other.st_dev == folder.st_dev &&
+           other.st_ino == folder.st_ino;
+  };
+  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir("/proc"));
+  if (!directory) return os_error("/proc");
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
+  while (const dirent* entry = ::readdir(directory.get()))
+    if (const auto pid = leading_number(entry->d_name))
+      TRY(end_process(static_cast<pid_t>(*pid), ours));
+  return {};
+}
+
+}  // namespace
+
+Status end_pasta(int directory, const std::string& pid_file) {
+  const Result<std::string> text = read_file(directory, pid_file, 64);
+  if (!text && text.error().errnum != ENOENT) return std::unexpected(text.error());
+  pid_t pid = 0;
+  if (text && std::from_chars(text->data(), text->data() + text->size(), pid).ec == std::errc() &&
+      pid > 1)
+    return end_process(pid, [](std::string_view) { return true; });
+  const std::string folder = pid_file.substr(0, pid_file.rfind('/'));
+  struct stat facts{};
+  // Root has no pasta, and who has no network no folder.
+  if (::getauxval(AT_EUID) == 0 || ::fstatat(directory, folder.c_str(), &facts, 0) != 0) return {};
+  return end_without_pid(facts);
 }
 
 }  // namespace minirun

@@ -21,7 +21,8 @@ namespace minirun {
 /// Starts it; it goes on in the background when the network is there.
 [[nodiscard]] Status start_pasta(std::vector<std::string> command, pid_t pid);
 
-/// Ends the pasta that wrote `pid_file` (below `directory`), when it is one still.
+/// Ends the pasta that wrote `pid_file` (below `directory`), when it is one still, or that was told
+/// to and has not yet. The file is in a folder of its container's.
 [[nodiscard]] Status end_pasta(int directory, const std::string& pid_file);
 
 }  // namespace minirun

@@ -645,15 +645,20 @@ def network_pasta(t):
     equal(user.call("delete", "-f", name).returncode, 0, "status of delete -f")
     wait_until(lambda: not pastas(), "the end of pasta after delete")
 
-    # The same command as of `call`, but killed.
-    killed = subprocess.Popen(["setpriv", "--reuid", str(UID), "--regid", str(GID), "--clear-groups", "--", "env", "-i",
-                               f"XDG_RUNTIME_DIR={user.home}", "PATH=/usr/bin:/bin", user.minirun, "run", "--id", t.id(),
-                               spec("import time; time.sleep(1000)")], stdin=subprocess.DEVNULL)
-    wait_until(pastas, "pasta of a foreground run")
-    killed.kill()
-    killed.wait()
-    equal(user.call("gc").returncode, 0, "status of gc")
-    wait_until(lambda: not pastas(), "the end of pasta after a SIGKILL and gc")
+    # The same command as of `call`, but killed; also before pasta has told its number.
+    for told in (True, False):
+        name = t.id()
+        killed = subprocess.Popen(["setpriv", "--reuid", str(UID), "--regid", str(GID), "--clear-groups", "--", "env", "-i",
+                                   f"XDG_RUNTIME_DIR={user.home}", "PATH=/usr/bin:/bin", user.minirun, "run", "--id", name,
+                                   spec("import time; time.sleep(1000)")], stdin=subprocess.DEVNULL)
+        number = user.home / "minirun" / name / "network/pasta.pid"
+        wait_until(lambda: pastas() and (not told or (number.exists() and number.read_text())), "pasta of a foreground run")
+        killed.kill()
+        killed.wait()
+        if not told:
+            number.unlink(missing_ok=True)
+        equal(user.call("gc").returncode, 0, "status of gc")
+        wait_until(lambda: not pastas(), f"the end of pasta after a SIGKILL and gc (number told: {told})")
 
     subprocess.run(["mount", "--bind", "/dev/null", "/usr/bin/pasta"], check=True)
     try:
