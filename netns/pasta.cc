@@ -55,8 +55,8 @@ Status start_pasta(std::vector<std::string> command, pid_t pid) {
 
 namespace {
 
-/// Ends `pid` if it is a pasta (the number of a file may be another's by now: what it is, is looked
-/// at behind the descriptor) that `ours` knows by its command line.
+/// Ends `pid` if it is a pasta whose command line is `ours`. Looked at behind the descriptor, since
+/// the number may be another's by now.
 Status end_process(pid_t pid, const std::function<bool(std::string_view)>& ours) {
   const PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) return {};
@@ -73,8 +73,8 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
-/// One whose starter was killed before its number was in the file: found by the file that it was
-/// told, whose folder `folder` describes.
+/// Ends the pasta whose starter was killed before its number was in the file: the one with a --pid
+/// file in `folder`.
 Status end_without_pid(const struct stat& folder) {
   const auto ours = [&folder](std::string_view words) {
     const std::vector<std::string_view> list = split(words, '\0');
