@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import time
 import xml.etree.ElementTree
@@ -67,14 +68,17 @@ def probe_numbers_of_the_limits(t):
 
 @test(limit=90)
 def probe_context_switches(t):
-    """A context switch without a limit costs the same inside and outside, by the best of five on either side. Not in the
-    VM: its emulator takes 70 or 125 us for one, and keeps to that for a whole run, on whichever side."""
+    """A context switch without a limit costs within 10 % the same inside and outside: of 15 pairs of short runs, one after
+    the other, the middle ratio. A machine shared with others takes 3.4 or 4.6 us for one, and changes within seconds. Not
+    in the VM: its emulator takes 70 or 125 us, and keeps to that for a whole run, on whichever side."""
     file, result = recorded(t, "ctxswitch.no-limits", "--both", "--inside", t.write("spec.json", {"command": ["true"]}),
-                            "--repeat", "5", timeout=80)
+                            "--repeat", "15", timeout=80)
     print(result.out, result.err)
-    best = {side: min(row["p5"] for run in file["runs"] if run["side"] == side for row in run["document"]["results"]
-                      if row["metric"] == "ctxswitch.pipe.process.one_cpu") for side in ("host", "container")}
-    within(best["container"] / best["host"], 0.9, 1.15, f"a switch in the container / on the host, {best} ns")
+    host, container = ([row["p5"] for run in file["runs"] if run["side"] == side for row in run["document"]["results"]
+                        if row["metric"] == "ctxswitch.pipe.process.one_cpu"] for side in ("host", "container"))
+    equal((len(host), len(container)), (15, 15), "runs")
+    ratio = statistics.median(inside / outside for inside, outside in zip(container, host))
+    within(ratio, 0.9, 1.1, f"a switch in the container / on the host, {host} and {container} ns")
 
 
 @test(limit=150)
