@@ -13,12 +13,13 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
-# Without a compiler cache the sources of a folder are compiled as one, which makes the first build shorter.
-launcher := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache,-DMINIRUN_UNITY=ON)
+# The sources of a folder are compiled as one, which makes the first build much shorter. Who changes them builds with
+# CMAKE_FLAGS=-DMINIRUN_UNITY=OFF.
+options := -DMINIRUN_UNITY=ON $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 # compile FOLDER,FLAGS,TARGETS: says one line, and more only when something is wrong.
 define compile
-	@[ -f $(1)/build.ninja ] || { mkdir -p $(1) && cmake -S . -B $(1) -G Ninja $(launcher) $(2) $(CMAKE_FLAGS) \
+	@[ -f $(1)/build.ninja ] || { mkdir -p $(1) && cmake -S . -B $(1) -G Ninja $(options) $(2) $(CMAKE_FLAGS) \
 	  >$(1)/cmake.log 2>&1 || { cat $(1)/cmake.log; exit 1; }; }
 	@[ -z "$$(ninja -C $(1) -n $(3) | grep -v 'no work to do\|Entering directory')" ] || \
 	  echo "minirun: building $(3) in $(1) (a few minutes the first time)"
@@ -40,7 +41,7 @@ build-all: build-packages
 
 # Only the unit tests run under the sanitizers: they take hostile input; the rest is system calls.
 build-san: build-packages
-	$(call compile,build-san,-DMINIRUN_SANITIZE=address$(comma)undefined -DMINIRUN_UNITY=ON -DCMAKE_BUILD_TYPE=None,minirun-unit-tests)
+	$(call compile,build-san,-DMINIRUN_SANITIZE=address$(comma)undefined -DCMAKE_BUILD_TYPE=None,minirun-unit-tests)
 
 comma := ,
 
