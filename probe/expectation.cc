@@ -99,7 +99,7 @@ std::optional<double> side_of(const Row& row, Expectation::Side side) {
     case Expectation::Side::container:
       return median(row.container);
     case Expectation::Side::ratio:
-      return row.ratio();
+      return row.ratio;
   }
   return std::nullopt;
 }

@@ -11,11 +11,6 @@
 
 namespace minirun::probe {
 
-std::optional<double> Row::ratio() const {
-  if (!host || !container || host->median == 0) return std::nullopt;
-  return container->median / host->median;
-}
-
 const Row* Judgement::find(std::string_view metric) const {
   for (const Row& row : rows)
     if (row.metric == metric) return &row;
@@ -90,6 +85,18 @@ Cell merge(const std::vector<Cell>& cells) {
   return merged;
 }
 
+/// See Row::ratio. Where one side has fewer runs there are no pairs, but for their medians.
+std::optional<double> ratio_of(const std::vector<Cell>& host, const std::vector<Cell>& container) {
+  if (host.empty() || container.empty()) return std::nullopt;
+  if (host.size() != container.size()) return ratio_of({merge(host)}, {merge(container)});
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < host.size(); ++i) {
+    if (host[i].median == 0) return std::nullopt;
+    ratios.push_back(container[i].median / host[i].median);
+  }
+  return middle(std::move(ratios));
+}
+
 class Judge {
  public:
   Judgement run(const Json& file) {
@@ -112,7 +119,7 @@ class Judge {
     const auto [at, made] = index_.try_emplace(metric, rows_.size());
     if (made) {
       Building fresh;
-      fresh.row = {metric, unit, better, text_in(run, "probe"), text_in(run, "scenario"),
+      fresh.row = {metric, unit, better, text_in(run, "probe"), text_in(run, "scenario"), {},
                    {},     {},   {}};
       rows_.push_back(std::move(fresh));
     }
@@ -206,6 +213,7 @@ class Judge {
     Building& entry = rows_[index];
     if (!entry.host.empty()) entry.row.host = merge(entry.host);
     if (!entry.container.empty()) entry.row.container = merge(entry.container);
+    entry.row.ratio = ratio_of(entry.host, entry.container);
     entry.row.why = explain(entry.row, entry.limits, entry.threads);
     judgement_.rows.push_back(std::move(entry.row));
   }

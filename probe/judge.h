@@ -28,8 +28,10 @@ struct Row {
   std::string better;  ///< "lower", "higher", "none"
   std::string probe, scenario;
   std::optional<Cell> host, container;
+  /// Container by host; with repeats the median over the pairs of runs, each beside its own: a
+  /// shared machine changes its speed within seconds.
+  std::optional<double> ratio;
   std::string why;  ///< the limit or mechanism behind the difference; may be empty
-  [[nodiscard]] std::optional<double> ratio() const;  ///< container by host
 };
 
 struct Unsupported {

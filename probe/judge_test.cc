@@ -133,6 +133,21 @@ TEST(Judge, RepeatsAreMerged) {
   EXPECT_DOUBLE_EQ(row->host->max, 36);
 }
 
+TEST(Judge, TheRatioOfRepeatsIsThatOfThePairs) {
+  // The machine is slow for the second and the third pair; the medians of the sides are 40 and 22.
+  Json runs = Json::array();
+  for (const auto& [host, container] : {std::pair{20.0, 22.0}, {40.0, 44.0}, {40.0, 20.0}}) {
+    for (const auto& [side, value] : {std::pair{"host", host}, {"container", container}}) {
+      Json run = run_of("ctxswitch", "all", side);
+      run["document"] = {{"results", {result("ctxswitch.pipe", "ns", value)}}};
+      runs.push_back(run);
+    }
+  }
+  EXPECT_DOUBLE_EQ(*judge(recording(runs)).find("ctxswitch.pipe")->ratio, 1.1);
+  runs.erase(runs.end() - 1);  // no pairs: medians of 40 and 33
+  EXPECT_DOUBLE_EQ(*judge(recording(runs)).find("ctxswitch.pipe")->ratio, 33.0 / 40);
+}
+
 TEST(Judge, APartIsInTheName) {
   Json run = run_of("throttle", "weights", "container");
   run["part"] = "300";

@@ -294,7 +294,7 @@ std::string explain_net(const Row& row) {
 }
 
 std::string explain_call(const Row& row) {
-  const auto ratio = row.ratio();
+  const auto ratio = row.ratio;
   if (!ratio || *ratio < 1.1) return {};
   if (row.metric == "textbook.files.lookup")
     return "each name is looked up in the layers of the overlay, and the seccomp filter";
@@ -302,7 +302,7 @@ std::string explain_call(const Row& row) {
 }
 
 std::string explain_switch(const Row& row, const Json& limits) {
-  const auto ratio = row.ratio();
+  const auto ratio = row.ratio;
   if (!ratio || row.unit != "ns") return {};
   if (quota_of(limits) && row.container && row.host && row.container->p99 > 5 * row.host->p99)
     return fmt::format("cpu.max {}: batches that meet the end of the quota wait",

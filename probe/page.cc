@@ -286,7 +286,7 @@ std::string range_text(const std::optional<Cell>& cell, const std::string& unit)
 Json table_rows(const Judgement& judgement) {
   Json rows = Json::array();
   for (const Row& row : judgement.rows) {
-    const auto ratio = row.ratio();
+    const auto ratio = row.ratio;
     const std::size_t n =
         std::max(row.host ? row.host->n : 0, row.container ? row.container->n : 0);
     rows.push_back({row.metric, row.host ? human(row.host->median, row.unit) : "-",

@@ -117,7 +117,7 @@ std::string table(const Judgement& judgement, bool all) {
       ++hidden;
       continue;
     }
-    const auto ratio = row.ratio();
+    const auto ratio = row.ratio;
     rows.push_back({row.metric, cell_text(row.host, row.unit), cell_text(row.container, row.unit),
                     ratio ? three_digits(*ratio) : "-", row.why});
   }
