@@ -15,7 +15,7 @@
 #include "cli/run_pod.h"
 #include "spec/kubernetes/node_reader.h"
 #include "spec/kubernetes/plan_json.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 
 namespace minirun::cli {
 namespace {

@@ -4,7 +4,7 @@
 #include "cli/command.h"
 #include "cli/run_pod.h"
 #include "runtime/pod_resize.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 #include "spec/load.h"
 
 namespace minirun::cli {

@@ -19,7 +19,7 @@
 #include "runtime/pod_run.h"
 #include "spec/duration.h"
 #include "spec/kubernetes/bandwidth.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 
 namespace minirun::cli {
 namespace {

@@ -7,12 +7,13 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <optional>
 #include <tuple>
 #include <utility>
 
+#include "rootfs/covers.h"
 #include "rootfs/devices.h"
+#include "rootfs/id_mappings.h"
 #include "spec/validate.h"
 
 namespace minirun {
@@ -20,11 +21,7 @@ namespace {
 
 // <sys/mount.h> and <linux/mount.h> of glibc 2.36 cannot be included together.
 constexpr std::int64_t ms_rec = 0x4000, ms_private = 1 << 18, ms_slave = 1 << 19,
-                       ms_shared = 1 << 20, ms_unbindable = 1 << 17;
-
-std::int64_t as_int(std::uint64_t value) {
-  return static_cast<std::int64_t>(value);
-}
+                       ms_shared = 1 << 20;
 
 /// "size=64k" -> "size", "64k"; "ro" -> "ro", "".
 StringList key_value_pairs(const std::vector<std::string>& data) {
@@ -135,7 +132,7 @@ class Planner {
       if (!slots_.alone() && std::ranges::find(facts_.idmappable, layer) != facts_.idmappable.end())
         plan_.parent.push_back(
             {.op = Op::set_attr,
-             .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0, 0, number(container_mapping("root"))},
+             .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0, 0, number(mappings_.of_container("root"))},
              .field = "root"});
       else
         plan_.findings.push_back(
@@ -152,8 +149,9 @@ class Planner {
   }
 
   void plan_mount(const Mount& mount) {
-    if (!destination_allowed(mount)) return;
-    if (mount.options.remount && idmapped(mount))
+    if (const std::optional<std::string> why = refused_destination(mount))
+      return error("/" + pointer(mount) + "/destination", *why);
+    if (mount.options.remount && is_idmapped(mount))
       error("/" + pointer(mount) + "/options",
             "a mount that is in place cannot be idmapped, expected remount without idmap");
     else if (mount.options.remount)
@@ -164,59 +162,6 @@ class Planner {
       plan_new(mount);
   }
 
-  static bool idmapped(const Mount& mount) {
-    return mount.options.idmap || mount.options.recursive_idmap || !mount.uid_mappings.empty();
-  }
-
-  static std::string map_text(const std::vector<IdMapping>& mappings) {
-    std::string text;
-    for (const IdMapping& mapping : mappings)
-      text += fmt::format("{} {} {}\n", mapping.container_id, mapping.host_id, mapping.size);
-    return text;
-  }
-
-  /// The slot of a user namespace with these maps; mounts with the same maps share one.
-  Slot user_namespace(const std::vector<IdMapping>& uids, const std::vector<IdMapping>& gids,
-                      const std::string& field) {
-    const std::pair maps{map_text(uids), map_text(gids)};
-    const auto [at, fresh] = user_namespaces_.try_emplace(maps, Slot::none);
-    if (!fresh) return at->second;
-    at->second = slots_.opened();
-    plan_.parent.push_back({.op = Op::user_namespace,
-                            .n = {number(at->second)},
-                            .s = {maps.first, maps.second},
-                            .field = field});
-    return at->second;
-  }
-
-  /// The mapping of the container itself.
-  Slot container_mapping(const std::string& field) {
-    const Namespace* user = spec_.find_namespace(NamespaceType::user);
-    if (user == nullptr || user->path.empty())
-      return user_namespace(spec_.uid_mappings, spec_.gid_mappings, field);
-    if (joined_user_ == Slot::none) {
-      joined_user_ = slots_.opened();
-      plan_.parent.push_back({.op = Op::open_file,
-                              .n = {number(joined_user_), O_RDONLY},
-                              .s = {user->path},
-                              .field = field});
-    }
-    return joined_user_;
-  }
-
-  /// config.md: the mount's own mappings, else those of the container. A mount can be idmapped only
-  /// while it is not yet attached, so this comes right after it is made.
-  void idmap(Slot slot, const Mount& mount, Steps& steps) {
-    if (!idmapped(mount)) return;
-    const Slot map = mount.uid_mappings.empty()
-                         ? container_mapping(mount.field)
-                         : user_namespace(mount.uid_mappings, mount.gid_mappings, mount.field);
-    steps.push_back({.op = Op::set_attr,
-                     .n = {number(slot), MOUNT_ATTR_IDMAP, 0, 0,
-                           mount.options.recursive_idmap ? AT_RECURSIVE : 0, number(map)},
-                     .field = mount.field});
-  }
-
   static std::string pointer(const Mount& mount) {
     std::string path;
     for (const char c : mount.field)
@@ -225,48 +170,6 @@ class Planner {
       else if (c != ']')
         path += c;
     return path;
-  }
-
-  /// "//proc/./sys/" -> "/proc/sys"
-  static std::string normal(std::string_view path) {
-    std::string result;
-    while (!path.empty()) {
-      const std::size_t slash = std::min(path.find('/'), path.size());
-      const std::string_view part = path.substr(0, slash);
-      if (!part.empty() && part != ".") result.append("/").append(part);
-      path.remove_prefix(std::min(slash + 1, path.size()));
-    }
-    return result;
-  }
-
-  // CVE-2019-16884: below /proc only the files that tools like lxcfs replace.
-  bool destination_allowed(const Mount& mount) {
-    const std::string path = normal(mount.destination);
-    const bool bind = mount.options.bind || mount.options.recursive_bind;
-    if (path == "/proc" && mount.type != "proc" && !(bind && mount.source == "/proc")) {
-      error("/" + pointer(mount) + "/destination",
-            fmt::format("\"{}\" takes a proc file system only", path));
-      return false;
-    }
-    if (!path.starts_with("/proc/")) return true;
-    static constexpr std::array allowed = {"/proc/cpuinfo",
-                                           "/proc/diskstats",
-                                           "/proc/meminfo",
-                                           "/proc/stat",
-                                           "/proc/swaps",
-                                           "/proc/uptime",
-                                           "/proc/loadavg",
-                                           "/proc/slabinfo",
-                                           "/proc/sys/kernel/ns_last_pid",
-                                           "/proc/sys/crypto/fips_enabled"};
-    if (std::ranges::find(allowed, path) != allowed.end()) return true;
-    // Of the host's own, these say nothing about a process: engines bind them read-only.
-    static constexpr std::array same = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
-                                        "/proc/sysrq-trigger"};
-    if (bind && mount.source == path && std::ranges::find(same, path) != same.end()) return true;
-    error("/" + pointer(mount) + "/destination",
-          fmt::format("\"{}\" is inside /proc, where a mount could mislead the runtime", path));
-    return false;
   }
 
   bool shares_host(NamespaceType type) const { return spec_.find_namespace(type) == nullptr; }
@@ -328,15 +231,15 @@ class Planner {
                              .field = mount.field});
       if (attributes != 0) set_attributes(slot, mount, as_int(attributes), 0, 0);
     }
-    idmap(slot, mount, plan_.build);
-    const Known known = type == "cgroup2" ? known_mount(mount.destination) : Known{};
+    mappings_.apply(slot, mount, plan_.build);
+    const Known known = type == "cgroup2" ? covers_.known(mount.destination) : Known{};
     attach(slot, mount, wire::create_directory, system ? RESOLVE_NO_SYMLINKS : 0);
     if (known.mount != Slot::none) {
       plan_.build.back().n[5] = -number(known.mount);
       plan_.build.back().s[1] = known.path;
     }
-    if (system) covers_.back().mount = slot;
-    if (type == "tmpfs" && !copies && !idmapped(mount)) covers_.back().fresh = slot;
+    if (system) covers_.last().mount = slot;
+    if (type == "tmpfs" && !copies && !is_idmapped(mount)) covers_.last().fresh = slot;
     if (mount.options.rec_attr_set != 0 || mount.options.rec_attr_clear != 0)
       set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
                      as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
@@ -365,12 +268,12 @@ class Planner {
                    const StringList& options) {
     const MountOptions& wanted = mount.options;
     const bool usual = type == "tmpfs" || type == "devpts" || type == "mqueue";
-    if (!usual || wanted.tmpcopyup || idmapped(mount) || wanted.rec_attr_set != 0 ||
+    if (!usual || wanted.tmpcopyup || is_idmapped(mount) || wanted.rec_attr_set != 0 ||
         wanted.rec_attr_clear != 0 || !wanted.propagation.empty())
       return false;
-    const std::string path = normal(mount.destination);
+    const std::string path = normal_path(mount.destination);
     const std::optional<std::int64_t> flags = old_flags(wanted.attr_set);
-    const Cover* cover = cover_of(path);
+    const Cover* cover = covers_.of(path);
     if (!flags || cover == nullptr || cover->fresh == Slot::none || path != mount.destination ||
         path.rfind('/') != cover->destination.size())
       return false;
@@ -382,7 +285,7 @@ class Planner {
                                  *flags, number(cover->fresh)},
                            .s = {type, options, mount.destination},
                            .field = mount.field});
-    covers_.push_back({path});
+    covers_.add({path});
     return true;
   }
 
@@ -416,7 +319,7 @@ class Planner {
     const Slot slot = open_host(mount, source, recursive);
     attach(slot, mount, wire::create_like, 0);
     add_propagation(slot, mount);
-    if (mount.type == "proc" && normal(mount.destination) == "/proc") plan_.proc = slot;
+    if (mount.type == "proc" && normal_path(mount.destination) == "/proc") plan_.proc = slot;
   }
 
   /// A part of the host as a detached mount, with all attributes that the user gave: the parent
@@ -443,7 +346,7 @@ class Planner {
         plan_.parent.push_back({.op = Op::set_attr,
                                 .n = {number(slot), as_int(set), as_int(clear), 0, flags, -1},
                                 .field = mount.field});
-    idmap(slot, mount, plan_.parent);
+    mappings_.apply(slot, mount, plan_.parent);
     return slot;
   }
 
@@ -456,11 +359,11 @@ class Planner {
   }
 
   void attach(Slot slot, const Mount& mount, wire::Create create, std::int64_t resolve) {
-    covers_.push_back({normal(mount.destination)});
+    covers_.add({normal_path(mount.destination)});
     plan_.build.push_back({.op = Op::attach,
                            .n = {number(slot), number(plan_.root), create,
                                  create == wire::create_directory ? 0755 : 0644, resolve,
-                                 normal(mount.destination).starts_with("/proc") ? 1 : 0},
+                                 normal_path(mount.destination).starts_with("/proc") ? 1 : 0},
                            .s = {mount.destination},
                            .field = mount.field});
   }
@@ -504,34 +407,6 @@ class Planner {
     }
   }
 
-  /// The procfs or sysfs that a path is on, and what is left of the path below it: the kernel has
-  /// no links there that leave it, but for those of processes, so no walk from the root is needed.
-  struct Known {
-    Slot mount = Slot::none;
-    std::string path;
-  };
-  Known known_mount(const std::string& protected_path) const {
-    const std::string path = normal(protected_path);
-    const Cover* cover = cover_of(path);
-    if (cover == nullptr || cover->mount == Slot::none || path.size() == cover->destination.size())
-      return {};
-    std::string rest = path.substr(cover->destination.size() + 1);
-    const bool process = rest.starts_with("self") || rest.starts_with("thread-self") ||
-                         (rest[0] >= '0' && rest[0] <= '9') || rest.find("..") != std::string::npos;
-    return process ? Known{} : Known{cover->mount, std::move(rest)};
-  }
-
-  /// The last mount that `path` is on or below, by its text.
-  struct Cover;
-  const Cover* cover_of(const std::string& path) const {
-    for (std::size_t i = covers_.size(); i-- > 0;) {
-      const std::string& over = covers_[i].destination;
-      if (path.starts_with(over) && (path.size() == over.size() || path[over.size()] == '/'))
-        return &covers_[i];
-    }
-    return nullptr;
-  }
-
   /// What kernels have as directories: a guess, which saves asking for the other kind first.
   static bool is_likely_directory(std::string_view path) {
     const std::string_view name = path.substr(path.rfind('/') + 1);
@@ -547,7 +422,7 @@ class Planner {
                                .s = {"tmpfs", StringList{}},
                                .field = "linux.maskedPaths"});
       for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i) {
-        Known known = known_mount(spec_.masked_paths[i]);
+        Known known = covers_.known(spec_.masked_paths[i]);
         plan_.protect.push_back({.op = Op::mask,
                                  .n = {number(plan_.root), number(empty), number(known.mount),
                                        is_likely_directory(spec_.masked_paths[i]) ? 1 : 0},
@@ -556,7 +431,7 @@ class Planner {
       }
     }
     for (std::size_t i = 0; i < spec_.readonly_paths.size(); ++i) {
-      Known known = known_mount(spec_.readonly_paths[i]);
+      Known known = covers_.known(spec_.readonly_paths[i]);
       plan_.protect.push_back({.op = Op::readonly_path,
                                .n = {number(plan_.root), number(known.mount)},
                                .s = {spec_.readonly_paths[i], std::move(known.path)},
@@ -566,7 +441,7 @@ class Planner {
 
   void plan_pivot() {
     plan_.pivot.push_back({.op = Op::pivot_root, .n = {1 + staged_, number(plan_.root)}});
-    if (const std::int64_t flags = propagation_flags(spec_.rootfs_propagation); flags != 0)
+    if (const std::int64_t flags = as_int(spec_.rootfs_propagation); flags != 0)
       plan_.pivot.push_back({.op = Op::set_attr,
                              .n = {number(plan_.root), 0, 0, flags & ~ms_rec,
                                    (flags & ms_rec) != 0 ? AT_RECURSIVE : 0, -1},
@@ -577,41 +452,15 @@ class Planner {
                              .field = "root.readonly"});
   }
 
-  std::int64_t propagation_flags(const std::string& word) {
-    struct Row {
-      const char* word;
-      std::int64_t flags;
-    };
-    static constexpr Row rows[] = {
-        {"private", ms_private},       {"rprivate", ms_private | ms_rec},
-        {"slave", ms_slave},           {"rslave", ms_slave | ms_rec},
-        {"shared", ms_shared},         {"rshared", ms_shared | ms_rec},
-        {"unbindable", ms_unbindable}, {"runbindable", ms_unbindable | ms_rec}};
-    if (word.empty()) return 0;
-    for (const Row& row : rows)
-      if (word == row.word) return row.flags;
-    error("/linux/rootfsPropagation",
-          fmt::format("\"{}\" is none of private, slave, shared, unbindable and their r forms",
-                      word));
-    return 0;
-  }
-
   const ContainerSpec& spec_;
   const HostFacts& facts_;
   const RootfsInput& input_;
   Slots& slots_;
   bool userns_;
-  std::map<std::pair<std::string, std::string>, Slot> user_namespaces_;  ///< by their maps
-  Slot joined_user_ = Slot::none;
   std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
-  /// What is mounted where, in order; with the mount if it is a procfs or sysfs of the container.
-  struct Cover {
-    std::string destination;
-    Slot mount = Slot::none;
-    Slot fresh = Slot::none;  ///< it is a new tmpfs, with nothing in it but what we made
-  };
-  std::vector<Cover> covers_;
+  Covers covers_;
   RootfsPlan plan_;
+  IdMappings mappings_{spec_, slots_, plan_.parent};
 };
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "runtime/launch.h"
 #include "runtime/plan_attributes.h"
 #include "runtime/process_info.h"
+#include "runtime/process_steps.h"
 #include "runtime/seccomp_listener.h"
 #include "runtime/spec_facts.h"
 #include "runtime/standard_pipes.h"

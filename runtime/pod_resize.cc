@@ -15,7 +15,7 @@
 #include "runtime/pod_sandbox.h"
 #include "runtime/report.h"
 #include "runtime/update.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 
 namespace minirun {
 namespace {

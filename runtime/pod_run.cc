@@ -15,7 +15,7 @@
 #include "cgroups/control.h"
 #include "cgroups/files.h"
 #include "runtime/run.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 #include "spec/validate.h"
 
 namespace minirun {

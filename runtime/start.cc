@@ -14,6 +14,7 @@
 #include "runtime/launch.h"
 #include "runtime/notify.h"
 #include "runtime/process_info.h"
+#include "runtime/process_steps.h"
 #include "runtime/run.h"
 #include "runtime/sockets.h"
 #include "security/seccomp_cache.h"

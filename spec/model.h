@@ -374,7 +374,7 @@ struct ContainerSpec {
   std::map<std::string, std::string> net_devices;  ///< host name -> name in the container
   std::string cgroups_path;
   Resources resources;
-  std::string rootfs_propagation;
+  std::uint64_t rootfs_propagation = 0;  ///< MS_SLAVE|MS_REC ...
   std::optional<Seccomp> seccomp;
   std::map<std::string, std::string> sysctl;
   std::vector<std::string> masked_paths;

@@ -84,10 +84,9 @@ void read_personality(Json json, Personality& personality) {
   });
 }
 
-void read_propagation(Json json, std::string& out) {
-  std::uint64_t flags = 0;
+void read_propagation(Json json, std::uint64_t& flags) {
   if (json.is(Json::Kind::string) && json.text().empty()) return;
-  if (json.get_word<std::uint64_t>(propagation_words, flags)) out = json.text();
+  json.get_word<std::uint64_t>(propagation_words, flags);
 }
 
 }  // namespace

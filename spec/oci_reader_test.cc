@@ -114,7 +114,7 @@ TEST(OciReader, LinuxPart) {
   EXPECT_EQ(spec.net_devices,
             (std::map<std::string, std::string>{{"eth0", "x"}, {"eth1", "eth1"}}));
   EXPECT_EQ(spec.cgroups_path, "/a/b");
-  EXPECT_EQ(spec.rootfs_propagation, "rslave");
+  EXPECT_EQ(spec.rootfs_propagation, MS_SLAVE | MS_REC);
   EXPECT_EQ(spec.sysctl.at("net.core.somaxconn"), "5");
   EXPECT_THAT(spec.masked_paths, ElementsAre("/proc/kcore"));
   EXPECT_THAT(spec.readonly_paths, ElementsAre("/proc/sys"));

@@ -66,6 +66,11 @@ class Slots {
   return static_cast<std::int64_t>(slot);
 }
 
+/// The bits of flags and limits, as a step carries them.
+[[nodiscard]] constexpr std::int64_t as_int(std::uint64_t value) {
+  return static_cast<std::int64_t>(value);
+}
+
 /// "mount proc on /proc", "drop capabilities except 00000000a80425fb": for --dry-run and errors.
 [[nodiscard]] std::string describe(const Step& step);
 

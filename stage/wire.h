@@ -20,24 +20,25 @@ enum class Op : std::uint16_t {
   // refused (EPERM), 0 none; s0 type, s1 list key,value,...; with n5: n3, n4, s2 of mount_inside
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
-  clone_tree,   // n0 out slot, n1 AT_RECURSIVE or 0, n2 propagation or 0; s0 path
-  set_attr,     // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
-                // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
-  stage_mount,  // n0 slot: attach over "/" of this mount namespace, out of everybody's way
-  attach,       // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
-                // n5 1: links may lead into procfs, -N: slot N holds s1; s0 path in root
+  clone_tree,  // n0 out slot, n1 AT_RECURSIVE or 0, n2 propagation or 0; s0 path
+  set_attr,    // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
+               // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
+  attach,      // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
+               // n5 1: links may lead into procfs, -N: slot N holds s1; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
-  set_attr_path,  // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
-                  // in root
+  set_attr_path,   // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
+                   // in root
+  user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
+                   // mounts
+  open_file,       // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
+  // ---- the root as a whole
+  stage_mount,    // n0 slot: attach over "/" of this mount namespace, out of everybody's way
   propagation,    // n0 MS_* of "/" (this mount namespace), n1 MS_REC or 0
   attach_root,    // n0 slot: attach over "/" and make it the working directory
   pivot_root,     // n0 mounts to take off, n1 root slot; n2 1 or 2: chroot, s0: see change_root()
   mask,           // n0 root slot, n1 slot of an empty directory's mount, n2 slot of a mount that is
                   // known to hold the path or -1, n3 1: a directory, likely; s0 in root, s1 in it
   readonly_path,  // n0 root slot, n1 slot of a known mount or -1; s0, s1 as mask
-  user_namespace,  // n0 out slot; s0 uid_map, s1 gid_map: one without a process, for idmapped
-                   // mounts
-  open_file,       // n0 out slot, n1 O_*; s0 path of the host, s1 another that must not be the same
   // ---- files below the root
   make_directory,  // n0 root slot, n1 mode; s0 path in root
   make_node,       // n0 root slot, n1 mode with type, n2 dev, n3 uid, n4 gid; s0 path in root

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "spec/kubernetes/bandwidth.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 #include "spec/kubernetes/resize.h"
 
 namespace minirun::kubernetes {

@@ -1,4 +1,4 @@
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,26 +1,17 @@
-// Owns: reading Pod manifests, YAML or JSON, into PodManifest, with all findings at once.
+// Owns: reading the fields of a Pod that the model has, and which others exist.
 // Must not: compute amounts beyond what a check needs; plan.h does.
 #pragma once
 
-#include <string_view>
-#include <vector>
+#include <string>
 
-#include "base/findings.h"
+#include "spec/kubernetes/document.h"
 #include "spec/kubernetes/pod.h"
-#include "spec/kubernetes/pod_run.h"
+#include "spec/kubernetes/reader_context.h"
 
 namespace minirun::kubernetes {
 
-struct PodFile {
-  /// One per Pod of the file, in its order, also the items of a List. Use them only when
-  /// findings have no error. A pod whose manifest has no uid has an empty one.
-  std::vector<PodManifest> pods;
-  std::vector<PodRun> runs;  ///< how each of them runs
-  Findings findings;         ///< in the order of the lines, with pointer, line and column
-};
-
-/// Reads every document of a file. Unknown properties are warnings; a known one with a bad value
-/// is an error. Limits: see document.h.
-[[nodiscard]] PodFile read_pods(std::string_view text);
+/// Reads metadata and spec of a Pod or of a template; `base` is the JSON pointer of the document.
+[[nodiscard]] PodManifest read_pod(ReaderContext& context, const Node& document,
+                                   const std::string& base);
 
 }  // namespace minirun::kubernetes

@@ -12,7 +12,7 @@
 #include "spec/kubernetes/oci_files.h"
 #include "spec/kubernetes/plan.h"
 #include "spec/kubernetes/plan_json.h"
-#include "spec/kubernetes/pod_reader.h"
+#include "spec/kubernetes/pod_file.h"
 #include "spec/kubernetes/resize.h"
 
 namespace minirun::kubernetes {

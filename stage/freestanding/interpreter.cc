@@ -257,6 +257,7 @@ std::uint64_t now() noexcept {
 bool dispatch(Context& context, const Step& step) noexcept {
   if (step.op == Op::copy_up) return file_operation(context, step);
   if (step.op <= Op::open_file) return mount_operation(context, step);
+  if (step.op <= Op::readonly_path) return root_operation(context, step);
   if (step.op <= Op::write_file) return file_operation(context, step);
   if (step.op <= Op::seccomp) return process_operation(context, step);
   return protocol_operation(context, step);

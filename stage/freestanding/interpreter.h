@@ -63,6 +63,7 @@ long send_message(int channel, const Message& message, std::size_t size, int fd)
 // The operations, by file. Each returns false after Context::fail.
 using Operation = bool (*)(Context&, const Step&) noexcept;
 bool mount_operation(Context& context, const Step& step) noexcept;
+bool root_operation(Context& context, const Step& step) noexcept;
 bool file_operation(Context& context, const Step& step) noexcept;
 bool process_operation(Context& context, const Step& step) noexcept;
 bool protocol_operation(Context& context, const Step& step) noexcept;
@@ -89,6 +90,11 @@ long open_parent(Context& context, int root, const char* path, bool create) noex
 void forget_parent(Context& context, const char* mounted_on) noexcept;
 /// The directory at `path` is the root of this mount: for what follows in it.
 void remember_parent(Context& context, int root, const char* path, int mount) noexcept;
+/// open_tree(2) of a copy, and what its mounts become: one call since Linux 6.15, two before. A
+/// refusal of the one is asked again as two, so that it is known whose it is.
+/// `which` is the call that failed.
+long clone_with(Context& context, Call& which, int from, const char* path, unsigned flags,
+                std::uint64_t set, std::uint64_t propagation) noexcept;
 /// Words of ours for the failure that follows.
 void say(Context& context, const char* words) noexcept;
 /// "ext4" for the file system that a descriptor is on, "this file system" when it has no name here.
