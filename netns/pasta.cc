@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <set>
 
 #include "base/fd.h"
 #include "base/file.h"
@@ -55,18 +57,32 @@ Status start_pasta(std::vector<std::string> command, pid_t pid) {
 
 namespace {
 
-/// Ends `pid` if it is a pasta whose command line is `ours`. Looked at behind the descriptor, since
-/// the number may be another's by now.
-Status end_process(pid_t pid, const std::function<bool(std::string_view)>& ours) {
+/// pasta ends at once; what does not is stopped, or hangs.
+constexpr int patience_ms = 2000;
+
+bool ends(const PidFd& process) {
+  pollfd wait{process.get(), POLLIN, 0};
+  return ::poll(&wait, 1, patience_ms) == 1;
+}
+
+/// Ends `pid` if it is a pasta whose command line is `ours`, and waits for that; true when it was
+/// one, or may have been: without a command line it is ending by itself. Looked at behind the
+/// descriptor, since the number may be another's by now.
+Result<bool> end_process(pid_t pid, const std::function<bool(std::string_view)>& ours) {
   const PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) return {};
+  if (!pidfd) return false;
   const Result<std::string> name = read_file(AT_FDCWD, fmt::format("/proc/{}/comm", pid), 64);
-  if (!name || !(name->starts_with("pasta") || name->starts_with("passt"))) return {};
+  if (!name || !(name->starts_with("pasta") || name->starts_with("passt"))) return false;
   const Result<std::string> words = read_file(AT_FDCWD, fmt::format("/proc/{}/cmdline", pid));
-  if (!words || !ours(*words)) return {};
-  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0) != 0 && errno != ESRCH)
-    return os_error(fmt::format("pasta, process {}", pid), "kill");
-  return {};
+  const bool ending = !words || words->empty();
+  if (!ending && !ours(*words)) return false;
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    if (!ending && ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0 &&
+        errno != ESRCH)
+      return os_error(fmt::format("pasta, process {}", pid), "kill");
+    if (ends(pidfd)) break;
+  }
+  return true;
 }
 
 struct CloseDirectory {
@@ -86,12 +102,22 @@ Status end_without_pid(const struct stat& folder) {
     return ::stat(path.c_str(), &other) == 0 && other.st_dev == folder.st_dev &&
            other.st_ino == folder.st_ino;
   };
-  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir("/proc"));
-  if (!directory) return os_error("/proc");
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
-  while (const dirent* entry = ::readdir(directory.get()))
-    if (const auto pid = leading_number(entry->d_name))
-      TRY(end_process(static_cast<pid_t>(*pid), ours));
+  // It forks and ends to be a daemon: a child may be younger than the list that its parent is in,
+  // so whoever is found is a reason to look again.
+  std::set<pid_t> found;
+  for (std::size_t before = 1; before != found.size();) {
+    before = found.size();
+    const std::unique_ptr<DIR, CloseDirectory> directory(::opendir("/proc"));
+    if (!directory) return os_error("/proc");
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone
+    while (const dirent* entry = ::readdir(directory.get()))
+      if (const auto number = leading_number(entry->d_name)) {
+        const auto pid = static_cast<pid_t>(*number);
+        const Result<bool> one = end_process(pid, ours);
+        if (!one) return std::unexpected(one.error());
+        if (*one) found.insert(pid);
+      }
+  }
   return {};
 }
 
@@ -102,8 +128,10 @@ Status end_pasta(int directory, const std::string& pid_file) {
   if (!text && text.error().errnum != ENOENT) return std::unexpected(text.error());
   pid_t pid = 0;
   if (text && std::from_chars(text->data(), text->data() + text->size(), pid).ec == std::errc() &&
-      pid > 1)
-    return end_process(pid, [](std::string_view) { return true; });
+      pid > 1) {
+    const Result<bool> ended = end_process(pid, [](std::string_view) { return true; });
+    return ended ? Status() : std::unexpected(ended.error());
+  }
   const std::string folder = pid_file.substr(0, pid_file.rfind('/'));
   struct stat facts{};
   // Root has no pasta, and who has no network no folder.
