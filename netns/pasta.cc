@@ -77,9 +77,11 @@ Result<bool> end_process(pid_t pid, const std::function<bool(std::string_view)>&
   const bool ending = !words || words->empty();
   if (!ending && !ours(*words)) return false;
   for (const int signal : {SIGTERM, SIGKILL}) {
-    if (!ending && ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0 &&
-        errno != ESRCH)
-      return os_error(fmt::format("pasta, process {}", pid), "kill");
+    // 0 only asks whether it is a process of this user: nobody else's is waited for.
+    if (::syscall(SYS_pidfd_send_signal, pidfd.get(), ending ? 0 : signal, nullptr, 0) != 0) {
+      if (ending && errno == EPERM) return false;
+      if (errno != ESRCH) return os_error(fmt::format("pasta, process {}", pid), "kill");
+    }
     if (ends(pidfd)) break;
   }
   return true;
@@ -103,7 +105,7 @@ Status end_without_pid(const struct stat& folder) {
            other.st_ino == folder.st_ino;
   };
   // It forks and ends to be a daemon: a child may be younger than the list that its parent is in,
-  // so whoever is found is a reason to look again.
+  // also when the signal came within fork(2). So whoever is found is a reason to look again.
   std::set<pid_t> found;
   for (std::size_t before = 1; before != found.size();) {
     before = found.size();
