@@ -6,8 +6,8 @@ import pathlib
 import subprocess
 import threading
 
-from world import (COMMAND_LIMIT, HOME, IMAGE, MINIRUN, PAUSE, Engine, Failure, check, daemon, equal, has, settings, test,
-                   wait_until)
+from world import (COMMAND_LIMIT, HOME, IMAGE, MINIRUN, OOM, PAUSE, Engine, Failure, check, daemon, equal, has, settings,
+                   test, wait_until)
 
 RUNTIME = ("--runc-binary", os.environ.get("ENGINES_RUNTIME", MINIRUN))
 SOCKET = "/run/containerd-test/containerd.sock"
@@ -33,8 +33,8 @@ def engine():
     return ctr
 
 
-def started(ctr, name, *options):
-    ctr("run", "-d", *RUNTIME, *options, IMAGE, name, "sleep", "1000")
+def started(ctr, name, *options, command=("sleep", "1000")):
+    ctr("run", "-d", *RUNTIME, *options, IMAGE, name, *command)
 
 
 def status_of(ctr, name):
@@ -99,9 +99,12 @@ def containerd_limits(ctr):
         labels = iter(range(100))
         wait_until(lambda: seen or not ctr("image", "label", IMAGE, f"test={next(labels)}"), "the stream of events",
                    COMMAND_LIMIT)
-        status = ctr("run", "--rm", *RUNTIME, "--memory-limit", str(16 << 20), IMAGE, "oom", "tail", "/dev/zero", status=None)
-        equal(status.status, 137, "status")
-        wait_until(lambda: any("/tasks/oom" in line and '"oom"' in line for line in seen), "the oom event", 20)
+        started(ctr, "oom", "--memory-limit", str(16 << 20), command=OOM)
+        wait_until(lambda: any("/tasks/oom" in line and '"oom"' in line for line in seen), "the oom event", COMMAND_LIMIT)
+        ctr("task", "exec", "--exec-id", "end", "oom", "touch", "/end")
+        wait_until(lambda: status_of(ctr, "oom") == "STOPPED", "the end of the task", COMMAND_LIMIT)
+        has(ctr("task", "rm", "oom").err, "code 137")
+        ctr("container", "rm", "oom")
     except Failure as failure:
         raise Failure(f"{failure}; events: {seen}") from failure
     finally:
@@ -125,7 +128,9 @@ def kubernetes_pod(ctr):
     equal([(group / name).read_text().strip() for name in ("cpu.max", "memory.max")], ["20000 100000", str(80 << 20)],
           "cgroup files after the update")
     equal(runtime.status(web)[0], 1, "state of a running container")
-    oom = runtime.container(pod, "oom", IMAGE, ["tail", "/dev/zero"], memory=16 << 20)
+    oom = runtime.container(pod, "oom", IMAGE, [*OOM], memory=16 << 20)
+    wait_until(lambda: "oom_kill 0" not in (group.parent / oom / "memory.events").read_text(), "the OOM kill", COMMAND_LIMIT)
+    equal(runtime.exec(oom, "touch", "/end"), (0, ""), "exec")
     wait_until(lambda: runtime.status(oom)[0] == 2, "the end of the container", COMMAND_LIMIT)
     equal(runtime.status(oom)[1:], (137, "OOMKilled"), "exit code and reason")
     runtime.remove(pod)

@@ -1,8 +1,9 @@
 """dockerd with its own containerd, minirun as the default runtime; and Swarm above it."""
 
 import json
+import time
 
-from world import COMMAND_LIMIT, HOME, Engine, check, daemon, equal, has, settings, test, wait_until
+from world import COMMAND_LIMIT, HOME, OOM, Engine, check, daemon, equal, has, settings, test, wait_until
 
 # No bridge: that needs iptables, and has nothing to do with the runtime.
 DAEMON = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--userland-proxy=false",
@@ -82,7 +83,11 @@ def docker_limits(docker):
     docker("exec", "lim", "touch", "/tmp/good")
     wait_until(lambda: state(docker, "lim", "Health.Status") == "healthy", "healthy", COMMAND_LIMIT)
     docker("rm", "-f", "lim")
-    docker("run", "--name", "oom", "--memory", "16m", "--memory-swap", "16m", "box", "tail", "/dev/zero", status=137)
+    docker("run", "-d", "--name", "oom", "--memory", "16m", "--memory-swap", "16m", "box", *OOM)
+    wait_until(lambda: docker("events", "--since", "0", "--until", int(time.time()), "--filter", "container=oom", "--filter",
+                              "event=oom").out, "the oom event", COMMAND_LIMIT)
+    docker("exec", "oom", "touch", "/end")
+    equal(docker("wait", "oom").line, "137", "status")
     equal(state(docker, "oom", "OOMKilled"), "true", "OOMKilled")
     docker("rm", "oom")
 
