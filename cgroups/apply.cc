@@ -247,60 +247,42 @@ struct CgroupMaker {
   Cgroup cgroup;
   std::vector<std::string> names;
 
-  // The directory above the leaf, made where it is missing.
-  Result<Fd> open_parent() {
-    const std::string whole = names.size() == 1 ? "." : join(names, names.size() - 1);
-    Fd parent(open_beneath(cgroup.mount_.get(), whole.c_str(), O_PATH | O_DIRECTORY));
-    if (parent || errno != ENOENT) {
-      if (!parent) return os_error("/" + whole);
-      return parent;
-    }
-    for (std::size_t depth = 1; depth < names.size(); ++depth) {
-      const std::string path = join(names, depth);
-      const int above = depth == 1 ? cgroup.mount_.get() : parent.get();
-      if (::mkdirat(above, names[depth - 1].c_str(), kMode) == 0)
-        cgroup.made_.push_back(path);
-      else if (errno != EEXIST)
-        return os_error("/" + path, "cannot make the cgroup");
-      Fd next(open_beneath(above, names[depth - 1].c_str(), O_PATH | O_DIRECTORY));
-      if (!next) return os_error("/" + path);
-      parent = std::move(next);
-    }
-    return parent;
-  }
-
-  // The leaf, in a parent that another container may remove at any moment, because it is empty.
-  // True: the leaf existed.
-  Result<bool> make_leaf() {
-    // The usual case, with all that is above it there: a cgroup2 tree has no links to follow.
-    const std::string path = join(names, names.size());
+  // True: made by this call. False: it was there. By its path: a cgroup2 tree has no links.
+  Result<bool> make(std::size_t depth) {
+    const std::string path = join(names, depth);
     if (::mkdirat(cgroup.mount_.get(), path.c_str(), kMode) == 0) {
       cgroup.made_.push_back(path);
-      cgroup.leaf_ =
-          CgroupFd(open_beneath(cgroup.mount_.get(), path.c_str(), O_RDONLY | O_DIRECTORY));
-      if (!cgroup.leaf_) return os_error(cgroup.path_);
-      return false;
+      return true;
     }
+    if (errno == EEXIST) return false;
+    return os_error("/" + path, "cannot make the cgroup");
+  }
+
+  static bool missing(const Result<bool>& made) {
+    return !made && (made.error().errnum == ENOENT || made.error().errnum == ENODEV);
+  }
+
+  // The leaf; what is above it only where that is missing.
+  Result<bool> make_path() {
+    Result<bool> leaf = make(names.size());
+    if (!missing(leaf)) return leaf;
+    for (std::size_t depth = 1; depth < names.size(); ++depth) TRY(make(depth));
+    return make(names.size());
+  }
+
+  // The leaf below cgroups that another container may remove at any moment, because they are
+  // empty. True: the leaf existed.
+  Result<bool> make_leaf() {
     for (int attempt = 0;; ++attempt) {
+      Result<bool> made = make_path();
+      if (made) {
+        cgroup.leaf_ = CgroupFd(
+            open_beneath(cgroup.mount_.get(), cgroup.path_.c_str() + 1, O_RDONLY | O_DIRECTORY));
+        if (cgroup.leaf_) return !*made;
+        made = os_error(cgroup.path_, errno == ENOTDIR ? "is the name of a control file" : "");
+      }
       constexpr int kAttempts = 100;
-      auto parent = open_parent();
-      const bool again = attempt < kAttempts;
-      if (!parent && again && (parent.error().errnum == ENOENT || parent.error().errnum == ENODEV))
-        continue;
-      if (!parent) return std::unexpected(parent.error());
-      const bool made = ::mkdirat(parent->get(), names.back().c_str(), kMode) == 0;
-      const int errnum = made ? 0 : errno;
-      if (again && (errnum == ENOENT || errnum == ENODEV)) continue;
-      if (!made && errnum != EEXIST)
-        return os_error(errnum, cgroup.path_, "cannot make the cgroup");
-      if (made) cgroup.made_.push_back(join(names, names.size()));
-      const int fd = open_beneath(parent->get(), names.back().c_str(), O_RDONLY | O_DIRECTORY);
-      const int open_errno = fd < 0 ? errno : 0;
-      cgroup.leaf_ = CgroupFd(fd);
-      if (cgroup.leaf_) return !made;
-      if (open_errno == ENOENT && again) continue;
-      return os_error(open_errno, cgroup.path_,
-                      open_errno == ENOTDIR ? "is the name of a control file" : "");
+      if (!missing(made) || attempt == kAttempts) return made;
     }
   }
 
@@ -344,9 +326,7 @@ struct CgroupMaker {
       if (Status enabled = enable_controllers(cgroup.mount_, cgroup.leaf_, names, plan.controllers);
           !enabled)
         return enabled;
-    if (Status written = write_values(cgroup.leaf_, plan); !written) return written;
-    if (plan.attach_devices) return attach_device_filter(cgroup.leaf_, plan.devices);
-    return {};
+    return write_values(cgroup.leaf_, plan);
   }
 };
 
@@ -357,6 +337,13 @@ Result<Cgroup> Cgroup::create(const CgroupPlan& plan, const CgroupFacts& facts) 
   if (Status done = maker.run(plan); !done)
     return std::unexpected(std::move(done).error().in(fmt::format("cgroup {}", plan.path)));
   return std::move(maker.cgroup);
+}
+
+Status Cgroup::filter_devices(const CgroupPlan& plan) const {
+  if (!plan.attach_devices) return {};
+  if (Status attached = attach_device_filter(leaf_, plan.devices); !attached)
+    return std::unexpected(std::move(attached).error().in(fmt::format("cgroup {}", plan.path)));
+  return {};
 }
 
 Cgroup::Cgroup(Cgroup&& other) noexcept

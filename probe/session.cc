@@ -224,8 +224,8 @@ class Session {
       return true;
     }
     ContainerSpec nothing;
-    CgroupPlanResult planned = plan_cgroup(nothing, host_.facts, request_.id, {.account = true});
-    planned.plan.attach_devices = false;
+    const CgroupPlanResult planned =
+        plan_cgroup(nothing, host_.facts, request_.id, {.account = true});
     outside_path_ = planned.plan.path;
     outside_ = TRY(Cgroup::create(planned.plan, host_.facts.cgroup));
     return true;

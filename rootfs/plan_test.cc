@@ -175,13 +175,17 @@ TEST(RootfsPlan, WhatIsNotSurelyOursIsWalked) {
 }
 
 TEST(RootfsPlan, ACgroupMountInSysfsNeedsNoWalk) {
-  ContainerSpec spec = with_mounts({fresh("/sys", "sysfs"), fresh("/sys/fs/cgroup", "cgroup2")});
+  Mount cgroup = fresh("/sys/fs/cgroup", "cgroup2");
+  cgroup.options.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
+  ContainerSpec spec = with_mounts({fresh("/sys", "sysfs"), cgroup});
   spec.namespaces.push_back({NamespaceType::cgroup, ""});
   const RootfsPlan plan = plan_of(spec);
-  const auto attached = of(plan.build, Op::attach, "mounts/sys/fs/cgroup");
-  ASSERT_EQ(attached.size(), 1U);
-  EXPECT_EQ(attached[0].n[5], -of(plan.build, Op::make_mount, "mounts/sys")[0].n[0]);
-  EXPECT_EQ(attached[0].text(1), "fs/cgroup");
+  const auto inside = of(plan.build, Op::make_mount, "mounts/sys/fs/cgroup");
+  ASSERT_EQ(inside.size(), 1U);
+  EXPECT_EQ(inside[0].n[5], -of(plan.build, Op::make_mount, "mounts/sys")[0].n[0]);
+  EXPECT_EQ(inside[0].n[4], 0x1 | 0x2);
+  EXPECT_EQ(inside[0].text(3), "fs/cgroup");
+  EXPECT_TRUE(of(plan.build, Op::attach, "mounts/sys/fs/cgroup").empty());
 }
 
 TEST(RootfsPlan, LabelsGoToFileSystemsThatTakeThem) {

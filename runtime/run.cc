@@ -68,8 +68,8 @@ class Waiter {
         options_.terminal->pump(polls[2].revents, polls[3].revents, polls[4].revents);
       // A manager that does not listen any more is no reason to end a container.
       if (polls[5].revents != 0) (void)options_.notify->pump(options_.pid);
+      if (polls[0].revents != 0) return collect();  // nobody is left to hear of a signal
       if (polls[1].revents != 0) take_signals();
-      if (polls[0].revents != 0) return collect();
       if (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline) {
         result_.timed_out = true;
         options_.deadline.reset();

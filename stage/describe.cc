@@ -157,7 +157,7 @@ std::string describe(const Step& step) {
   switch (step.op) {
     case Op::make_mount:
       return fmt::format("make a {} mount{}{}{}", step.text(0), options(step.list(1)),
-                         n[5] > 0 ? fmt::format(" on {}", step.text(2)) : "",
+                         n[5] != 0 ? fmt::format(" on {}", step.text(2)) : "",
                          n[2] > 0 ? ", or take the host's where the kernel refuses it" : "");
     case Op::make_overlay:
       return fmt::format("make an overlay of {} below {}", joined(step.list(0), ", "),

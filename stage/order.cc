@@ -66,7 +66,7 @@ std::vector<std::string> order_violations(const Steps& steps) {
   }
   // A mount that is made where it belongs, in another one of the container.
   for (std::size_t i = 0; i < steps.size(); ++i)
-    if (steps[i].op == Op::make_mount && steps[i].n[5] > 0 &&
+    if (steps[i].op == Op::make_mount && steps[i].n[5] != 0 &&
         (first_of(steps, Op::attach_root).value_or(0) > i ||
          first_of(steps, Op::mask).value_or(i) < i ||
          first_of(steps, Op::readonly_path).value_or(i) < i))

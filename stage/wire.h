@@ -17,14 +17,14 @@ inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
 enum class Op : std::uint16_t {
   // ---- mounts
   make_mount,  // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
-  // refused (EPERM), 0 none; s0 type, s1 list key,value,...; with n5: n3, n4, s2 of mount_inside
+  // refused (EPERM), 0 none; s0 type, s1 list key,value,...; with n5: mount_inside
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
   clone_tree,  // n0 out slot, n1 AT_RECURSIVE or 0, n2 propagation or 0; s0 path
   set_attr,    // n0 slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0,
                // n5 slot of a user namespace for MOUNT_ATTR_IDMAP or -1
   attach,      // n0 slot, n1 root slot, n2 Create, n3 mode, n4 openat2 RESOLVE_* to add,
-               // n5 1: links may lead into procfs, -N: slot N holds s1; s0 path in root
+               // n5 1: links may lead into procfs; s0 path in root
   copy_up,  // n0 slot of a new mount, n1 root slot; s0 path in root: the old content goes into it
   set_attr_path,   // n0 root slot, n1 set, n2 clear, n3 propagation, n4 AT_RECURSIVE or 0; s0 path
                    // in root

@@ -73,7 +73,7 @@ bool finish_mount(Context& context, int fs, std::int64_t slot, std::uint64_t att
 bool mount_inside(Context& context, const Step& step) noexcept;
 
 bool make_mount(Context& context, const Step& step) noexcept {
-  if (step.n[5] > 0) return mount_inside(context, step);
+  if (step.n[5] != 0) return mount_inside(context, step);
   const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
   if (fs == -EPERM && step.n[2] > 0)
     return context.store(step.n[0], Call::fsopen, context.slot(step.n[2]));
@@ -264,16 +264,6 @@ long attach_by_name(Context& context, const Step& step, int mount) noexcept {
 
 bool attach(Context& context, const Step& step) noexcept {
   const int mount = context.slot(step.n[0]);
-  // What the kernel's trees hold has no link that leaves them: no walk from the root.
-  if (step.n[5] < 0 && !context.links_followed) {
-    const long result = call(__NR_move_mount, mount, "", context.slot(-step.n[5]),
-                             context.text(step.s[1]), MOVE_MOUNT_F_EMPTY_PATH);
-    if (result == 0) {
-      context.through_links = false;
-      forget_parent(context, context.text(step.s[0]));
-      return true;
-    }
-  }
   if (const long done = attach_by_name(context, step, mount); done != 0) return done > 0;
   std::int64_t create = step.n[2];
   if (create == create_like) {
@@ -287,7 +277,7 @@ bool attach(Context& context, const Step& step) noexcept {
                   static_cast<std::uint32_t>(step.n[3]), static_cast<std::uint64_t>(step.n[4]));
   if (target < 0) return false;
   context.links_followed |= context.through_links;
-  if (context.through_links && step.n[5] <= 0) {
+  if (context.through_links && step.n[5] == 0) {
     // What the planner refuses by name (CVE-2019-16884), a link of the image must not reach.
     struct statfs info = {};
     const long asked = call(__NR_fstatfs, target, &info);
@@ -327,22 +317,26 @@ bool join_options(char** pairs, char* text, std::size_t capacity, const char** s
 }
 
 // mount(2) is one call where the way by descriptors is six to ten. Its target is a path, so only
-// where nobody else can have put anything: a name that we make just now (s2, a path in the root n3)
-// in a tmpfs of our own (n5). n4 has its flags, as MS_*. A refusal goes the long way, too, because
-// there the kernel says why; and so does what a link of the image may have covered.
+// where nobody else can have put anything. n5 > 0: a name that we make just now in this tmpfs of
+// our own; n5 < 0: the path s3 in this sysfs, where no link leads out. s2 is the same place in the
+// root n3, n4 has the flags as MS_*. A refusal goes the long way, too, because there the kernel
+// says why; and so does what a link of the image may have covered.
 bool mount_inside(Context& context, const Step& step) noexcept {
-  const int parent = context.slot(step.n[5]);
+  const bool made = step.n[5] < 0;
+  const int parent = context.slot(made ? -step.n[5] : step.n[5]);
   const char* source = nullptr;
   char options[1024];
-  const char* name = split_path(context.text(step.s[2])).name;
+  const char* name = made ? context.text(step.s[3]) : split_path(context.text(step.s[2])).name;
   if (!context.links_followed &&
       join_options(context.list(step.s[1]), options, sizeof options, &source) &&
-      call(__NR_mkdirat, parent, name, 0755) == 0) {
+      (made || call(__NR_mkdirat, parent, name, 0755) == 0)) {
     const long entered = context.here == parent ? 0 : call(__NR_fchdir, parent);
     if (entered < 0) return context.fail(Call::fchdir, entered);
     context.here = parent;
-    if (call(__NR_mount, source, name, context.text(step.s[0]), step.n[4], options) == 0)
+    if (call(__NR_mount, source, name, context.text(step.s[0]), step.n[4], options) == 0) {
+      forget_parent(context, context.text(step.s[2]));
       return true;
+    }
   }
   Step make = step, put = {};
   make.n[5] = 0;
