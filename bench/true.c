@@ -1,8 +1,8 @@
 // The payload: succeeds only as process 1 of a pid namespace, so that a contender that made no
 // container is seen. No library: what it costs is the same few microseconds for all.
-// With -DPAUSE it never ends. With -DEMPTY it is the price of an execve alone, with -DEMPTY_LIBC that of a static C program:
-// the part of every contender that is not its own (in a VM the C library's 68 CPUID instructions
-// are most of it, each leaves to the hypervisor).
+// With -DPAUSE it never ends. With -DEMPTY it is the price of an execve alone, with -DEMPTY_LIBC
+// that of a static C program: the part of every contender that is not its own (in a VM the C
+// library's 68 CPUID instructions are most of it, each leaves to the hypervisor).
 #ifdef EMPTY_LIBC
 int main(void) {
   return 0;

@@ -83,7 +83,8 @@ static void descriptors(const char* key, const char* path) {
   struct dirent* e;
   int first = 1;
   while (dir && (e = readdir(dir))) {
-    if (e->d_name[0] == '.' || (strcmp(path, "/proc/self/fd") == 0 && atoi(e->d_name) == dirfd(dir)))
+    if (e->d_name[0] == '.' ||
+        (strcmp(path, "/proc/self/fd") == 0 && atoi(e->d_name) == dirfd(dir)))
       continue;
     char link[600], target[512];
     snprintf(link, sizeof link, "%s/%s", path, e->d_name);
@@ -185,8 +186,8 @@ static int racer(double seconds) {
     }
     if (dir) closedir(dir);
   }
-  printf("{\"handles\":%d,\"unsealed\":%d,\"foreign\":%d,\"writes\":%d,\"seen\":", handles, unsealed,
-         foreign, writes);
+  printf("{\"handles\":%d,\"unsealed\":%d,\"foreign\":%d,\"writes\":%d,\"seen\":", handles,
+         unsealed, foreign, writes);
   json_text(seen);
   printf("}\n");
   return 0;
@@ -367,9 +368,9 @@ static int devices(void) {
     const char* name;
     mode_t type;
     unsigned major, minor;
-  } rows[] = {{"mem", S_IFCHR, 1, 1},    {"kmsg", S_IFCHR, 1, 11},   {"kvm", S_IFCHR, 10, 232},
-              {"fuse", S_IFCHR, 10, 229}, {"disk", S_IFBLK, 254, 0},  {"loop", S_IFBLK, 7, 0},
-              {"null", S_IFCHR, 1, 3},    {"zero", S_IFCHR, 1, 5},    {"full", S_IFCHR, 1, 7},
+  } rows[] = {{"mem", S_IFCHR, 1, 1},     {"kmsg", S_IFCHR, 1, 11},  {"kvm", S_IFCHR, 10, 232},
+              {"fuse", S_IFCHR, 10, 229}, {"disk", S_IFBLK, 254, 0}, {"loop", S_IFBLK, 7, 0},
+              {"null", S_IFCHR, 1, 3},    {"zero", S_IFCHR, 1, 5},   {"full", S_IFCHR, 1, 7},
               {"random", S_IFCHR, 1, 8},  {"urandom", S_IFCHR, 1, 9}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
     char path[64];
@@ -385,9 +386,9 @@ static int devices(void) {
 
 /// Every write that could leave or loosen the cgroup, below `top`.
 static int cgroup(const char* top) {
-  static const char* const files[] = {"cgroup.procs", "../cgroup.procs", "../../cgroup.procs",
-                                      "cgroup.subtree_control", "pids.max", "memory.max",
-                                      "../cgroup.freeze", "cgroup.freeze"};
+  static const char* const files[] = {
+      "cgroup.procs", "../cgroup.procs", "../../cgroup.procs", "cgroup.subtree_control",
+      "pids.max",     "memory.max",      "../cgroup.freeze",   "cgroup.freeze"};
   for (size_t i = 0; i < sizeof files / sizeof files[0]; ++i) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", top, files[i]);
@@ -451,8 +452,10 @@ static int mask(int count, char** paths) {
       const int error = errno;
       const int out = open(paths[i], O_WRONLY | O_CLOEXEC);
       printf("%s %s %zd %s", paths[i],
-             S_ISCHR(info.st_mode) && info.st_rdev == makedev(1, 3) ? "null" : "file",
-             n, fd < 0 ? name_of(error) : out < 0 ? name_of(errno) : "ok");
+             S_ISCHR(info.st_mode) && info.st_rdev == makedev(1, 3) ? "null" : "file", n,
+             fd < 0    ? name_of(error)
+             : out < 0 ? name_of(errno)
+                       : "ok");
     }
     const int remount = mount("none", paths[i], 0, MS_REMOUNT | MS_BIND, 0);
     printf(" %s", remount < 0 ? name_of(errno) : "ok");
@@ -505,12 +508,24 @@ static int caller(int argc, char** argv) {
     } else if (!strncmp(argv[i], "leak=", 5)) {
       for (int n = atoi(argv[i] + 5); n > 0; --n) {
         switch (n % 6) {
-          case 0: open("/", O_RDONLY | O_DIRECTORY); break;
-          case 1: open("/", O_PATH); break;
-          case 2: open("/etc/hostname", O_RDONLY); break;
-          case 3: socket(AF_UNIX, SOCK_STREAM, 0); break;
-          case 4: memfd_create("leak", 0); break;
-          default: open("/proc/self/ns/mnt", O_RDONLY); break;
+          case 0:
+            open("/", O_RDONLY | O_DIRECTORY);
+            break;
+          case 1:
+            open("/", O_PATH);
+            break;
+          case 2:
+            open("/etc/hostname", O_RDONLY);
+            break;
+          case 3:
+            socket(AF_UNIX, SOCK_STREAM, 0);
+            break;
+          case 4:
+            memfd_create("leak", 0);
+            break;
+          default:
+            open("/proc/self/ns/mnt", O_RDONLY);
+            break;
         }
       }
     } else if (!strncmp(argv[i], "free=", 5)) {
