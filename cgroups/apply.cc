@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include "base/text.h"
@@ -278,12 +279,21 @@ struct CgroupMaker {
       if (made) {
         cgroup.leaf_ = CgroupFd(
             open_beneath(cgroup.mount_.get(), cgroup.path_.c_str() + 1, O_RDONLY | O_DIRECTORY));
+        if (cgroup.leaf_ && *made) share_parent();
         if (cgroup.leaf_) return !*made;
         made = os_error(cgroup.path_, errno == ENOTDIR ? "is the name of a control file" : "");
       }
       constexpr int kAttempts = 100;
       if (!missing(made) || attempt == kAttempts) return made;
     }
+  }
+
+  // What another container has made may be ours to remove.
+  void share_parent() {
+    const std::string above = names.size() < 2 ? "" : join(names, names.size() - 1);
+    const bool known = cgroup.made_.size() > 1 && *std::prev(cgroup.made_.end(), 2) == above;
+    if (!known && is_shared_parent(above))
+      cgroup.made_.insert(std::prev(cgroup.made_.end()), above);
   }
 
   // A new cgroup below a frozen one is frozen too: a process cloned into it would never start.

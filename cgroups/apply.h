@@ -53,7 +53,8 @@ class Cgroup {
   DirFd mount_;
   CgroupFd leaf_;
   std::string path_;
-  std::vector<std::string> made_;  ///< relative paths, outermost first; the leaf last
+  /// To be removed: relative paths, outermost first; the leaf last.
+  std::vector<std::string> made_;
   bool kept_ = true;
 };
 

@@ -151,10 +151,11 @@ TEST_F(CgroupRoot, ParentsComeAndGoBesideOthers) {
     return 0;
   };
   const pid_t other = ::fork();
-  if (other == 0) ::_exit(hammer("x"));
-  EXPECT_EQ(hammer("y"), 0);
+  if (other == 0) ::_exit(hammer("minirun/x"));
+  EXPECT_EQ(hammer("minirun/y"), 0);
   EXPECT_EQ(exit_code(other), 0);
-  (void)remove_cgroup(host_.cgroup, top_);  // the last one to make it may not be the last to leave
+  EXPECT_FALSE(exists(top_ + "/minirun")) << "the last one to leave is not the one that made it";
+  (void)remove_cgroup(host_.cgroup, top_);  // as for this, it need not be removed at all
 }
 
 TEST_F(CgroupRoot, SubCgroupsStayBelow) {

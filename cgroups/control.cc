@@ -307,6 +307,10 @@ Status remove_cgroup_at(int parent, const std::string& name, std::chrono::millis
   return removed;
 }
 
+bool is_shared_parent(std::string_view path) {
+  return path == "minirun" || path.ends_with("/minirun");
+}
+
 Status remove_cgroup(const CgroupFacts& facts, std::string_view path,
                      std::chrono::milliseconds patience) {
   const DirFd mount = TRY(open_cgroup_mount(facts));
@@ -317,10 +321,8 @@ Status remove_cgroup(const CgroupFacts& facts, std::string_view path,
   const Fd parent(open_beneath(mount.get(), above.c_str(), O_PATH | O_DIRECTORY));
   if (!parent) return errno == ENOENT ? Status() : os_error(above);
   if (Status removed = remove_cgroup_at(parent.get(), name, patience); !removed) return removed;
-  // Ours by its name; EBUSY means that another container is there, and the kernel decides that
-  // atomically.
-  if (above == "minirun" || above.ends_with("/minirun"))
-    (void)::unlinkat(mount.get(), above.c_str(), AT_REMOVEDIR);
+  // EBUSY means that another container is there, and the kernel decides that atomically.
+  if (is_shared_parent(above)) (void)::unlinkat(mount.get(), above.c_str(), AT_REMOVEDIR);
   return {};
 }
 

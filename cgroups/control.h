@@ -60,6 +60,10 @@ struct CgroupEvents {
 /// pid namespace, which have no number here, are left out.
 [[nodiscard]] Result<std::vector<pid_t>> cgroup_pids(const CgroupFd& cgroup, bool recursive);
 
+/// Whether a cgroup (by its path below the mount) is ours by its name: that of all containers,
+/// which the last one to leave removes, whoever made it.
+[[nodiscard]] bool is_shared_parent(std::string_view path);
+
 /// Kills what lives in the cgroup and removes it and all below it, then "/minirun" if it was the
 /// last one there. One that does not exist is fine. Gives up when nobody died for `patience`, and
 /// after five times that in any case.
