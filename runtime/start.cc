@@ -9,9 +9,9 @@
 
 #include "base/file.h"
 #include "runtime/container.h"
+#include "runtime/conversation.h"
 #include "runtime/exec_error.h"
 #include "runtime/fault.h"
-#include "runtime/launch.h"
 #include "runtime/notify.h"
 #include "runtime/process_info.h"
 #include "runtime/process_steps.h"
