@@ -336,7 +336,9 @@ struct CgroupMaker {
       if (Status enabled = enable_controllers(cgroup.mount_, cgroup.leaf_, names, plan.controllers);
           !enabled)
         return enabled;
-    return write_values(cgroup.leaf_, plan);
+    if (Status written = write_values(cgroup.leaf_, plan); !written) return written;
+    if (plan.attach_devices) return attach_device_filter(cgroup.leaf_, plan.devices);
+    return {};
   }
 };
 
@@ -347,13 +349,6 @@ Result<Cgroup> Cgroup::create(const CgroupPlan& plan, const CgroupFacts& facts) 
   if (Status done = maker.run(plan); !done)
     return std::unexpected(std::move(done).error().in(fmt::format("cgroup {}", plan.path)));
   return std::move(maker.cgroup);
-}
-
-Status Cgroup::filter_devices(const CgroupPlan& plan) const {
-  if (!plan.attach_devices) return {};
-  if (Status attached = attach_device_filter(leaf_, plan.devices); !attached)
-    return std::unexpected(std::move(attached).error().in(fmt::format("cgroup {}", plan.path)));
-  return {};
 }
 
 Cgroup::Cgroup(Cgroup&& other) noexcept

@@ -19,16 +19,11 @@ namespace minirun {
 /// directories that it made, the emptied parents too.
 class Cgroup {
  public:
-  /// Makes the directories, enables the controllers along the path, writes all values in order.
-  /// Errors name the file, the value and the user's field; on error nothing is left but controllers
-  /// enabled in ancestors, which others may use by now.
+  /// Makes the directories, enables the controllers along the path, writes all values in order,
+  /// attaches the device filter. Errors name the file, the value and the user's field; on error
+  /// nothing is left but controllers enabled in ancestors, which others may use by now.
   /// An existing cgroup is taken when nobody is in it and it is not frozen.
   [[nodiscard]] static Result<Cgroup> create(const CgroupPlan& plan, const CgroupFacts& facts);
-
-  /// Attaches the plan's device filter, where it has one. Apart from create(): the kernel takes
-  /// 0.4 ms to check the program, and it must be in force only when the container's own program
-  /// begins (mknod(2) is always allowed, default_device_rules()).
-  [[nodiscard]] Status filter_devices(const CgroupPlan& plan) const;
 
   Cgroup(Cgroup&& other) noexcept;
   Cgroup& operator=(Cgroup&& other) noexcept;

@@ -48,71 +48,152 @@ bool matches_all_devices(const DeviceRule& rule) {
 }
 
 using Program = std::vector<bpf_insn>;
-constexpr std::uint8_t kType = BPF_REG_2, kAccess = BPF_REG_3, kMajor = BPF_REG_4,
-                       kMinor = BPF_REG_5;
 
-bpf_insn insn(int code, std::uint8_t dst, std::uint8_t src, std::int16_t off, std::int32_t imm) {
-  bpf_insn result{};
-  result.code = static_cast<std::uint8_t>(code);
-  result.dst_reg = dst & 0xf;
-  result.src_reg = src & 0xf;
-  result.off = off;
-  result.imm = imm;
-  return result;
-}
-
-void emit_return(Program& program, bool allowed) {
-  program.push_back(insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, allowed ? 1 : 0));
-  program.push_back(insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
-}
-
-void emit_prologue(Program& program) {
-  const auto load = [&](std::uint8_t reg, std::size_t at) {
-    program.push_back(
-        insn(BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, static_cast<std::int16_t>(at), 0));
-  };
-  load(kType, offsetof(bpf_cgroup_dev_ctx, access_type));
-  program.push_back(insn(BPF_ALU | BPF_MOV | BPF_X, kAccess, kType, 0, 0));
-  program.push_back(insn(BPF_ALU | BPF_RSH | BPF_K, kAccess, 0, 0, 16));
-  program.push_back(insn(BPF_ALU | BPF_AND | BPF_K, kType, 0, 0, 0xffff));
-  load(kMajor, offsetof(bpf_cgroup_dev_ctx, major));
-  load(kMinor, offsetof(bpf_cgroup_dev_ctx, minor));
-}
-
-// Appends the rule; false when nothing behind it could be reached (the verifier rejects that).
-bool emit_rule(Program& program, const DeviceRule& rule) {
-  const std::int32_t access = access_of(rule);
-  if (access == 0) return true;
-  std::vector<std::size_t> to_next;  // jumps to the end of this rule
-  const auto leave = [&] {
-    to_next.push_back(program.size());
-    program.push_back(insn(BPF_JMP | BPF_JA, 0, 0, 0, 0));
-  };
-  // "Equal" jumps and "not equal" falls through, because the verifier follows the latter first:
-  // it then knows the rest of the program for any device when it comes to this one. The other
-  // way round 1000 rules took 1,000,000 steps and were refused; now each is seen once.
-  const auto require = [&](std::uint8_t reg, std::uint32_t value) {
-    // JMP32: a 64-bit compare would extend the sign of the immediate.
-    program.push_back(
-        insn(BPF_JMP32 | BPF_JEQ | BPF_K, reg, 0, 1, static_cast<std::int32_t>(value)));
-    leave();
-  };
-  if (rule.type != DeviceRule::Type::all)
-    require(kType, rule.type == DeviceRule::Type::block ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
-  if (rule.major) require(kMajor, *rule.major);
-  if (rule.minor) require(kMinor, *rule.minor);
-  if (access != kAllAccess && rule.allow) {
-    program.push_back(insn(BPF_ALU | BPF_AND | BPF_K, kAccess, 0, 0, kAllAccess & ~access));
-    require(kAccess, 0);
-  } else if (access != kAllAccess) {
-    program.push_back(insn(BPF_JMP32 | BPF_JSET | BPF_K, kAccess, 0, 1, access));
-    leave();
+/// Writes the program. The kernel's time to check it grows with its length, 2 us for each
+/// instruction, so a rule for one device is one comparison, and rules of one type behind each other
+/// share that of the type.
+class Compiler {
+ public:
+  Program compile(std::span<const DeviceRule> rules) {
+    load_context();
+    bool otherwise = false;
+    for (std::size_t i = rules.size(); i-- > 0;) {
+      if (matches_all_devices(rules[i]) && access_of(rules[i]) == kAllAccess) {
+        otherwise = rules[i].allow;  // and nothing behind it counts
+        break;
+      }
+      add(rules[i]);
+      if (program_.size() - flushed_ > kReach) flush();
+    }
+    end_group();
+    finish(otherwise);
+    return std::move(program_);
   }
-  emit_return(program, rule.allow);
-  for (const std::size_t from : to_next)
-    program[from].off = static_cast<std::int16_t>(program.size() - from - 1);
-  return !(matches_all_devices(rule) && access == kAllAccess);
-}
+
+ private:
+  static constexpr std::uint8_t kType = BPF_REG_2, kAccess = BPF_REG_3, kMajor = BPF_REG_4,
+                                kMinor = BPF_REG_5, kDevice = BPF_REG_0;
+  static constexpr int kMinorBits = 20;        ///< MINORBITS of the kernel, 12 are the major's
+  static constexpr std::size_t kReach = 8000;  ///< a jump has 16 bits, a rule is short
+
+  std::size_t put(int code, std::uint8_t dst, std::uint8_t src, std::int16_t off,
+                  std::int64_t imm) {
+    bpf_insn result{};
+    result.code = static_cast<std::uint8_t>(code);
+    result.dst_reg = dst & 0xf;
+    result.src_reg = src & 0xf;
+    result.off = off;
+    result.imm = static_cast<std::int32_t>(imm);
+    program_.push_back(result);
+    return program_.size() - 1;
+  }
+
+  void land(std::size_t jump) {
+    program_[jump].off = static_cast<std::int16_t>(program_.size() - jump - 1);
+  }
+
+  void load_context() {
+    const auto load = [this](std::uint8_t reg, std::size_t at) {
+      put(BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, static_cast<std::int16_t>(at), 0);
+    };
+    load(kType, offsetof(bpf_cgroup_dev_ctx, access_type));
+    put(BPF_ALU | BPF_MOV | BPF_X, kAccess, kType, 0, 0);
+    put(BPF_ALU | BPF_RSH | BPF_K, kAccess, 0, 0, 16);
+    put(BPF_ALU | BPF_AND | BPF_K, kType, 0, 0, 0xffff);
+    load(kMajor, offsetof(bpf_cgroup_dev_ctx, major));
+    load(kMinor, offsetof(bpf_cgroup_dev_ctx, minor));
+    put(BPF_ALU | BPF_MOV | BPF_X, kDevice, kMajor, 0, 0);
+    put(BPF_ALU | BPF_LSH | BPF_K, kDevice, 0, 0, kMinorBits);
+    put(BPF_ALU | BPF_OR | BPF_X, kDevice, kMinor, 0, 0);
+  }
+
+  /// A comparison, which jumps. The verifier follows what does not jump first: it then knows the
+  /// rest of the program for any device when it comes to this one. The other way round 1000 rules
+  /// took 1,000,000 steps and were refused; now each is seen once. JMP32: a 64-bit compare would
+  /// extend the sign of the immediate.
+  std::size_t jump_if(int condition, std::uint8_t reg, std::int64_t value) {
+    return put(BPF_JMP32 | condition | BPF_K, reg, 0, 0, value);
+  }
+
+  void begin_group(DeviceRule::Type type) {
+    if (group_ == type) return;
+    end_group();
+    if (type == DeviceRule::Type::all) return;
+    group_ = type;
+    const std::size_t same = jump_if(
+        BPF_JEQ, kType, type == DeviceRule::Type::block ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+    leave_group_ = put(BPF_JMP | BPF_JA, 0, 0, 0, 0);
+    land(same);
+  }
+
+  void end_group() {
+    if (group_ != DeviceRule::Type::all) land(leave_group_);
+    group_ = DeviceRule::Type::all;
+  }
+
+  void add(const DeviceRule& rule) {
+    const std::int32_t access = access_of(rule);
+    const bool exists = rule.major.value_or(0) <= UINT32_MAX >> kMinorBits &&
+                        rule.minor.value_or(0) < 1U << kMinorBits;
+    if (access == 0 || !exists || std::ranges::find(ended_, rule.type) != ended_.end()) return;
+    begin_group(rule.type);
+    std::optional<std::size_t> match, next;
+    if (rule.major && rule.minor)
+      match = jump_if(BPF_JEQ, kDevice, *rule.major << kMinorBits | *rule.minor);
+    else if (rule.major)
+      match = jump_if(BPF_JEQ, kMajor, *rule.major);
+    else if (rule.minor)
+      match = jump_if(BPF_JEQ, kMinor, *rule.minor);
+    std::vector<std::size_t>& decided = rule.allow ? allow_ : deny_;
+    if (access == kAllAccess) {
+      decided.push_back(match ? *match : put(BPF_JMP | BPF_JA, 0, 0, 0, 0));
+      if (!match) {  // what follows for this type could not be reached, which the kernel refuses
+        ended_.push_back(rule.type);
+        end_group();
+      }
+      return;
+    }
+    if (match) {
+      next = put(BPF_JMP | BPF_JA, 0, 0, 0, 0);
+      land(*match);
+    }
+    if (rule.allow) {
+      put(BPF_ALU | BPF_AND | BPF_K, kAccess, 0, 0, kAllAccess & ~access);
+      decided.push_back(jump_if(BPF_JEQ, kAccess, 0));
+    } else {
+      decided.push_back(jump_if(BPF_JSET, kAccess, access));
+    }
+    if (next) land(*next);
+  }
+
+  void emit_return(bool allowed, std::vector<std::size_t>& from) {
+    for (const std::size_t jump : from) land(jump);
+    from.clear();
+    put(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, allowed ? 1 : 0);
+    put(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+  }
+
+  /// The ends of the jumps so far, before they are too far away.
+  void flush() {
+    const std::size_t over = put(BPF_JMP | BPF_JA, 0, 0, 0, 0);
+    if (!allow_.empty()) emit_return(true, allow_);
+    if (!deny_.empty()) emit_return(false, deny_);
+    land(over);
+    flushed_ = program_.size();
+  }
+
+  void finish(bool otherwise) {
+    emit_return(otherwise, otherwise ? allow_ : deny_);
+    std::vector<std::size_t>& others = otherwise ? deny_ : allow_;
+    if (!others.empty()) emit_return(!otherwise, others);
+  }
+
+  Program program_;
+  std::vector<std::size_t> allow_, deny_;  ///< jumps that have decided
+  DeviceRule::Type group_ = DeviceRule::Type::all;
+  std::size_t leave_group_ = 0, flushed_ = 0;
+  std::vector<DeviceRule::Type> ended_;  ///< those of which nothing is open any more
+};
 
 int bpf(bpf_cmd command, bpf_attr& attr) {
   return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr));
@@ -199,13 +280,7 @@ bool allows_everything(std::span<const DeviceRule> rules) {
 }
 
 std::vector<bpf_insn> compile_device_rules(std::span<const DeviceRule> rules) {
-  Program program;
-  program.reserve(8 + rules.size() * 8);
-  emit_prologue(program);
-  for (std::size_t i = rules.size(); i-- > 0;)
-    if (!emit_rule(program, rules[i])) return program;
-  emit_return(program, false);
-  return program;
+  return Compiler().compile(rules);
 }
 
 Status attach_device_filter(const CgroupFd& cgroup, std::span<const DeviceRule> rules) {

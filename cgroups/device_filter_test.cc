@@ -33,6 +33,12 @@ int run(const std::vector<bpf_insn>& program, const Request& request) {
       case BPF_ALU | BPF_RSH | BPF_K:
         dst = low >> imm;
         break;
+      case BPF_ALU | BPF_LSH | BPF_K:
+        dst = static_cast<std::uint32_t>(low << imm);
+        break;
+      case BPF_ALU | BPF_OR | BPF_X:
+        dst = low | static_cast<std::uint32_t>(reg[in.src_reg]);
+        break;
       case BPF_ALU | BPF_AND | BPF_K:
         dst = low & imm;
         break;
@@ -89,8 +95,10 @@ constexpr std::uint32_t kRead = BPF_DEVCG_ACC_READ, kWrite = BPF_DEVCG_ACC_WRITE
 TEST(CgroupDeviceFilter, AgreesWithTheReferenceOnRandomRules) {
   std::mt19937 random(20231015);
   const auto pick = [&](unsigned below) { return static_cast<std::uint32_t>(random() % below); };
-  // Numbers with the top bit set catch a sign-extended comparison.
-  constexpr std::array<std::uint32_t, 4> kNumbers{0, 1, 0x7fffffff, 0xfffffff0};
+  // The kernel's devices have 12 and 20 bits. Rules may name others, which must not meet one of
+  // these; all bits set catch a sign-extended comparison.
+  constexpr std::array<std::uint32_t, 4> kMajors{0, 1, 0xfff, 0xfffffff0};
+  constexpr std::array<std::uint32_t, 4> kMinors{0, 1, 0xfffff, 0x100000};
   constexpr std::array<DeviceRule::Type, 3> kTypes{
       DeviceRule::Type::all, DeviceRule::Type::character, DeviceRule::Type::block};
   int allowed = 0, total = 0;
@@ -98,12 +106,12 @@ TEST(CgroupDeviceFilter, AgreesWithTheReferenceOnRandomRules) {
     std::vector<DeviceRule> rules(pick(9));
     for (DeviceRule& rule : rules) {
       rule = {pick(2) == 0, kTypes.at(pick(3)), {}, {}, pick(3) > 0, pick(3) > 0, pick(3) > 0};
-      if (pick(2) == 0) rule.major = kNumbers.at(pick(4));
-      if (pick(2) == 0) rule.minor = kNumbers.at(pick(4));
+      if (pick(2) == 0) rule.major = kMajors.at(pick(4));
+      if (pick(2) == 0) rule.minor = kMinors.at(pick(4));
     }
     const auto program = compile_device_rules(rules);
     for (int i = 0; i < 50; ++i) {
-      const Request request{1 + pick(2), 1 + pick(7), kNumbers.at(pick(4)), kNumbers.at(pick(4))};
+      const Request request{1 + pick(2), 1 + pick(7), kMajors.at(pick(3)), kMinors.at(pick(3))};
       const bool expected = reference(rules, request);
       ASSERT_EQ(run(program, request), expected ? 1 : 0) << "round " << round;
       allowed += expected;
@@ -112,6 +120,19 @@ TEST(CgroupDeviceFilter, AgreesWithTheReferenceOnRandomRules) {
   }
   EXPECT_GT(allowed, total / 20);
   EXPECT_LT(allowed, total - total / 20);
+}
+
+TEST(CgroupDeviceFilter, JumpsOfALongProgramReachTheirEnds) {
+  std::vector<DeviceRule> rules;
+  for (unsigned i = 0; i < 60000; ++i)
+    rules.push_back(
+        {i % 3 != 0, DeviceRule::Type::character, i % 4096, i / 4096, true, i % 2 == 0});
+  const auto program = compile_device_rules(rules);
+  for (unsigned i = 0; i < 60000; i += 997)
+    for (const std::uint32_t access : {kRead, kRead | kWrite})
+      EXPECT_EQ(run(program, character(i % 4096, i / 4096, access)),
+                reference(rules, character(i % 4096, i / 4096, access)) ? 1 : 0)
+          << i;
 }
 
 TEST(CgroupDeviceFilter, NoRulesDenyEverything) {

@@ -224,8 +224,8 @@ class Session {
       return true;
     }
     ContainerSpec nothing;
-    const CgroupPlanResult planned =
-        plan_cgroup(nothing, host_.facts, request_.id, {.account = true});
+    CgroupPlanResult planned = plan_cgroup(nothing, host_.facts, request_.id, {.account = true});
+    planned.plan.attach_devices = false;
     outside_path_ = planned.plan.path;
     outside_ = TRY(Cgroup::create(planned.plan, host_.facts.cgroup));
     return true;

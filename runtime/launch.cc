@@ -108,9 +108,6 @@ class Launcher {
     mark("clone");
     TRY(fault_point("child attributes"));
     TRY(observe(launched_));
-    TRY(fault_point("device filter"));
-    if (launched_.cgroup) TRY(launched_.cgroup->filter_devices(plan_.cgroup));
-    mark("devices");
     if (context_.network) {
       TRY(fault_point("network"));
       if (Status made = context_.network(launched_.init.pid); !made)
