@@ -216,7 +216,7 @@ class Normalizer {
       cluster(word);
   }
 
-  /// "-dt", "-eK=V", "-u=0": short options; the last one may take a value.
+  /// "-dt", "-eK=V", "-u=0", "-d=false": short options; the last one may take a value.
   void cluster(const std::string& word) {
     for (std::size_t i = 1; i < word.size(); ++i) {
       const CLI::Option* found = app_.get_option_no_throw(std::string("-") + word[i]);
@@ -224,12 +224,18 @@ class Normalizer {
         out_.push_back("-" + word.substr(i));
         return;
       }
+      const bool equals = i + 1 < word.size() && word[i + 1] == '=';
       if (!takes_value(*found)) {
+        const auto& names = found->get_lnames();
+        if (equals && !names.empty()) {
+          out_.push_back("--" + names.front() + word.substr(i + 1));
+          return;
+        }
         out_.push_back(std::string("-") + word[i]);
         continue;
       }
       std::optional<std::string> value;
-      if (i + 1 < word.size()) value = word.substr(i + (word[i + 1] == '=' ? 2 : 1));
+      if (i + 1 < word.size()) value = word.substr(i + (equals ? 2 : 1));
       with_value(*found, std::string("-") + word[i], value);
       return;
     }

@@ -106,7 +106,7 @@ class Exec : public Command {
     ContainerSpec spec = TRY(stored_spec(found.dir, *view.record));
     if (!spec.process) return plain_error(id_, "the container has no process to take after");
     Findings findings;
-    Process process = document_.empty() ? TRY(from_flags(*spec.process))
+    Process process = document_.empty() ? TRY(from_flags(*spec.process, output))
                                         : TRY(from_document(*spec.process, findings, output));
     spec.process = process;
     if (findings.empty()) findings = validate(spec, Format::oci);
@@ -137,7 +137,7 @@ class Exec : public Command {
   }
 
   /// The container's own process with what the flags change.
-  Result<Process> from_flags(Process process) const {
+  Result<Process> from_flags(Process process, Output& output) const {
     process.args = words_;
     process.terminal = tty_;
     if (!cwd_.empty()) process.cwd = cwd_;
@@ -155,20 +155,23 @@ class Exec : public Command {
         return plain_error("--additional-gids", fmt::format("\"{}\" is not a group id", text));
       process.user.additional_gids.push_back(group);
     }
-    TRY(add_capabilities(process));
+    TRY(add_capabilities(process, output));
     add_security(process);
     return process;
   }
 
   /// As runc: into the sets that matter for a program of this process; ambient only where the
   /// container has inheritable ones.
-  Status add_capabilities(Process& process) const {
+  Status add_capabilities(Process& process, Output& output) const {
     if (capabilities_.empty()) return {};
     Capabilities sets = process.capabilities.value_or(Capabilities{});
     const bool inherits = sets.inheritable != 0;
     for (const std::string& name : capabilities_) {
       const std::optional<unsigned> number = capability_from_name(name);
-      if (!number) return plain_error("--cap", fmt::format("\"{}\" is no capability", name));
+      if (!number) {  // config.md: no reason to fail
+        output.warning(fmt::format("--cap: \"{}\" is no capability known here, left out", name));
+        continue;
+      }
       const std::uint64_t bit = capability_bit(*number);
       sets.bounding |= bit;
       sets.effective |= bit;
@@ -207,7 +210,7 @@ class Exec : public Command {
     if (process.apparmor_profile.empty()) process.apparmor_profile = container.apparmor_profile;
     if (process.selinux_label.empty()) process.selinux_label = container.selinux_label;
     if (tty_) process.terminal = true;
-    TRY(add_capabilities(process));
+    TRY(add_capabilities(process, output));
     add_security(process);
     return process;
   }

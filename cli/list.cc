@@ -39,19 +39,20 @@ class List : public Command {
       for (const ContainerView& view : views) array.push_back(state_json(view));
       return dump(array);
     }
+    // The columns of runc, whose users cut them out.
+    static constexpr auto row = "{:<24} {:<8}  {:<8}  {:<40}  {:<30}  {}\n";
     std::string lines;
-    if (!quiet_)
-      lines = fmt::format("{:<24} {:>8}  {:<8}  {:<30}  {}\n", "ID", "PID", "STATUS", "CREATED",
-                          "BUNDLE");
+    if (!quiet_) lines = fmt::format(row, "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER");
     for (const ContainerView& view : views) {
       const json state = state_json(view);
       if (quiet_)
         lines += view.id + "\n";
       else
         lines +=
-            fmt::format("{:<24} {:>8}  {:<8}  {:<30}  {}\n", view.id, state["pid"].get<int>(),
+            fmt::format(row, view.id, state["pid"].get<int>(),
                         view.status == ContainerStatus::crashed ? "crashed" : name(view.status),
-                        state["created"].get<std::string>(), state["bundle"].get<std::string>());
+                        state["bundle"].get<std::string>(), state["created"].get<std::string>(),
+                        state["owner"].get<std::string>());
     }
     return lines;
   }

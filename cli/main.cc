@@ -97,9 +97,14 @@ std::string unexpected(const CLI::App& app) {
       for (const std::string& name : option->get_lnames()) known.push_back(name);
     for (const CLI::App* child : apps[i]->get_subcommands()) apps.push_back(child);
   }
-  const auto at = std::ranges::find_if(
-      rest, [](const std::string& word) { return word.size() > 1 && word.starts_with('-'); });
-  if (at == rest.end()) return fmt::format("unexpected argument \"{}\"", rest.front());
+  // Behind "--" nothing is an option.
+  const auto end = std::ranges::find(rest, "--");
+  const auto at = std::find_if(rest.begin(), end, [](const std::string& word) {
+    return word.find_first_not_of('-') != word.npos && word.starts_with('-');
+  });
+  if (at == end)
+    return fmt::format("unexpected argument \"{}\"",
+                       *(end == rest.begin() && rest.size() > 1 ? rest.begin() + 1 : rest.begin()));
   const std::string name = at->substr(0, at->find('='));
   const std::vector<std::string_view> candidates(known.begin(), known.end());
   const auto close =

@@ -41,7 +41,7 @@ std::string generated_id(const std::string& name) {
 class Run : public Command {
  public:
   void declare(App app) override {
-    app.add_option(
+    spec_option_ = app.add_option(
         "SPEC", spec_,
         "OCI config.json, bundle directory, minirun's short form, Pod manifest, or - for "
         "standard input");
@@ -54,7 +54,8 @@ class Run : public Command {
     app.add_option("-e,--env", environment_, "K=V for the program").single();
     app.add_flag("--keep", keep_,
                  "do not remove the container at the end, keep the overlay's upper layer");
-    app.add_flag("-d,--detach", detach_, "return when the program runs, print the id");
+    app.add_flag("-d,--detach", detach_,
+                 "return when the program runs; print the id unless it is given as with runc");
     app.add_flag("--summary,!--no-summary", summary_,
                  "say what the limits did (default when standard error is a terminal)");
     app.add_flag("--timing", timing_, "print the time of each step");
@@ -116,7 +117,8 @@ class Run : public Command {
                        (!spec_.empty() && spec_ != "-" && spec_.find('/') == std::string::npos &&
                         !exists(spec_) && exists("config.json"));
     if (is_id) {
-      if (!spec_.empty()) id_ = spec_;
+      named_ = spec_option_.count() > 0;
+      if (named_) id_ = spec_;
       return flags_.load(options);
     }
     return load_spec(spec_.empty() ? "." : spec_, options);
@@ -143,7 +145,7 @@ class Run : public Command {
       if (entry.find('=') == std::string::npos || entry.starts_with('='))
         return plain_error("--env", fmt::format("\"{}\" is not NAME=VALUE", entry));
     apply({environment_, words_}, loaded.spec);
-    if (id_.empty() && id_option_.count() == 0) id_ = generated_id(loaded.spec.name);
+    if (id_.empty() && id_option_.count() == 0 && !named_) id_ = generated_id(loaded.spec.name);
     TRY(validate_id(id_));
     if (!timeout_.empty()) {
       const auto duration = parse_duration(timeout_);
@@ -263,6 +265,7 @@ class Run : public Command {
                         PhaseClock& clock, Output& output) {
     const Result<pid_t> pid = run_detached(std::move(request), plan, facts, clock);
     if (!pid) return fail(output, pid.error());
+    if (named_) return 0;  // as runc: whoever named it knows it
     return print(plan.id + "\n") ? 0 : run_failed;
   }
 
@@ -300,7 +303,8 @@ class Run : public Command {
   std::vector<std::string> words_, environment_;
   bool dry_run_ = false, keep_ = false, detach_ = false, summary_ = false, timing_ = false,
        asked_ = false;
-  Option summary_option_;
+  bool named_ = false;  ///< the positional is the container's id
+  Option summary_option_, spec_option_;
 };
 
 }  // namespace

@@ -211,7 +211,9 @@ class Planner {
     const Slot slot = slots_.in_child();
     const bool system = type == "proc" || type == "sysfs";
     const bool copies = mount.options.tmpcopyup;
-    const std::uint64_t attributes = mount.options.attr_set;
+    const bool late = type == "tmpfs" && (mount.options.attr_set & MOUNT_ATTR_RDONLY) != 0;
+    const std::uint64_t later = late ? MOUNT_ATTR_RDONLY : 0;
+    const std::uint64_t attributes = mount.options.attr_set & ~later;
     const Slot instead = fall_back(mount);
     add_label(mount, options);
     if (!mount.source.empty() && mount.source != "none") {  // what mountinfo and df(1) show
@@ -239,6 +241,11 @@ class Planner {
       set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
                      as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
     add_propagation(slot, mount);
+    // Mounts, devices and the working directory may still have to be made in it.
+    if (late)
+      plan_.seal.push_back({.op = Op::set_attr,
+                            .n = {number(slot), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
+                            .field = mount.field});
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
   }
 
@@ -453,9 +460,9 @@ class Planner {
                                    (flags & ms_rec) != 0 ? AT_RECURSIVE : 0, -1},
                              .field = "linux.rootfsPropagation"});
     if (spec_.root.readonly)
-      plan_.pivot.push_back({.op = Op::set_attr,
-                             .n = {number(plan_.root), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
-                             .field = "root.readonly"});
+      plan_.seal.push_back({.op = Op::set_attr,
+                            .n = {number(plan_.root), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
+                            .field = "root.readonly"});
   }
 
   const ContainerSpec& spec_;

@@ -24,6 +24,7 @@ struct RootfsPlan {
   Steps build;    ///< in the child: the root, the mounts, devices
   Steps protect;  ///< in the child, still before the pivot: masked and read-only paths
   Steps pivot;    ///< the pivot and what follows from it
+  Steps seal;     ///< what becomes read-only when all is made in it
   Slot root = Slot::none;
   Slot proc = Slot::none;  ///< a mount of procfs of the container, attached or not
   Findings findings;

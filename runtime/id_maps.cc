@@ -45,6 +45,23 @@ void each_line(std::string_view text, Visit visit) {
   }
 }
 
+/// user_namespaces(7): lines of three numbers, the second as this process sees it.
+std::vector<IdMapping> map_of(std::string_view text) {
+  std::vector<IdMapping> map;
+  std::size_t at = 0;
+  const auto next = [&](std::uint32_t& value) {
+    at = text.find_first_not_of(" \n", at);
+    if (at == text.npos) return false;
+    const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
+    const bool good = number(text.substr(at, end - at), value);
+    at = end;
+    return good;
+  };
+  for (IdMapping one{}; next(one.container_id) && next(one.host_id) && next(one.size);)
+    map.push_back(one);
+  return map;
+}
+
 /// Without the name service: a static program cannot load its modules, and subuid(5) is a file.
 std::string login_of(uid_t uid) {
   const Result<std::string> passwd = read_file(AT_FDCWD, "/etc/passwd", 4 << 20);
@@ -192,6 +209,25 @@ Status write_id_maps(pid_t pid, const IdMaps& maps, uid_t euid) {
   }
   TRY(write_directly(pid, "gid", maps.gid));
   return write_directly(pid, "uid", maps.uid);
+}
+
+Status expect_id_maps(pid_t pid, const IdMaps& maps) {
+  for (const auto& [kind, map] : {std::pair{"uid", &maps.uid}, std::pair{"gid", &maps.gid}}) {
+    if (map->empty()) continue;
+    std::vector<IdMapping> given = *map;
+    std::vector<IdMapping> real =
+        map_of(TRY(read_file(AT_FDCWD, fmt::format("/proc/{}/{}_map", pid, kind))));
+    std::ranges::sort(real, {}, &IdMapping::container_id);
+    std::ranges::sort(given, {}, &IdMapping::container_id);
+    if (real == given) continue;
+    std::string shown;
+    for (const IdMapping& one : real)
+      shown += fmt::format("{}{} {} {}", shown.empty() ? "" : ", ", one.container_id, one.host_id,
+                           one.size);
+    return plain_error(fmt::format("linux.{}Mappings", kind),
+                       fmt::format("the joined user namespace has others: {}", shown));
+  }
+  return {};
 }
 
 }  // namespace minirun

@@ -36,4 +36,8 @@ struct IdMaps {
 /// carry the helper's own words.
 [[nodiscard]] Status write_id_maps(pid_t pid, const IdMaps& maps, uid_t euid);
 
+/// That the user namespace of `pid` has these maps: engines name a namespace to join and its maps
+/// once more. An empty map is not compared. Errors name linux.uidMappings or linux.gidMappings.
+[[nodiscard]] Status expect_id_maps(pid_t pid, const IdMaps& maps);
+
 }  // namespace minirun

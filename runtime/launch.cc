@@ -123,6 +123,7 @@ class Launcher {
                        Status moved = move_devices(pid);  // hooks may look at them
                        return moved && context_.hooks ? context_.hooks(pid) : moved;
                      }}));
+    if (plan_.expect_id_maps) TRY(expect_id_maps(launched_.init.pid, plan_.id_maps));
     TRY(move_devices(launched_.init.pid));
     if (launched_.rdt) TRY(launched_.rdt->add(launched_.init.pid));
     TRY(set_oom_score());

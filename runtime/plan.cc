@@ -196,8 +196,9 @@ class Planner {
       plan_.clone_flags = fresh;
     }
     if (plan_.forks) joins_.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
-    if (user != nullptr && !joins_user) {
-      plan_.write_id_maps = true;
+    if (user != nullptr) {
+      plan_.write_id_maps = !joins_user;
+      plan_.expect_id_maps = joins_user;
       plan_.id_maps = {spec_.uid_mappings, spec_.gid_mappings};
     }
     const Namespace* mount = spec_.find_namespace(NamespaceType::mount);
@@ -287,7 +288,7 @@ class Planner {
   }
 
   void plan_process(const RootfsPlan& rootfs) {
-    if (!spec_.process) return plan_nothing();
+    if (!spec_.process) return plan_nothing(rootfs);
     const Process& process = *spec_.process;
     warn_of_missing_capabilities(process);
     if (setgroups_denied(spec_, facts_) && !process.user.additional_gids.empty())
@@ -306,6 +307,12 @@ class Planner {
                                    options_.console_node ? 1 : 0},
                              .field = "process.terminal"});
     }
+    if (!rootfs.seal.empty() && process.cwd != "/")
+      plan_.child.push_back({.op = Op::make_directory,
+                             .n = {number(rootfs.root), 0755},
+                             .s = {process.cwd},
+                             .field = "process.cwd"});
+    append(plan_.child, rootfs.seal);
     const bool userns = spec_.find_namespace(NamespaceType::user) != nullptr;
     if (userns) plan_.rlimits = process.rlimits;
     if (options_.wait_for_start) plan_.start_socket = slots_.from_parent();
@@ -334,6 +341,7 @@ class Planner {
                        .proc = proc,
                        .userns = userns,
                        .die_with_parent = options_.die_with_parent,
+                       .make_cwd = true,
                        .preserve_fds = options_.preserve_fds,
                        .check_executable = options_.wait_for_start,
                        .start_socket = plan_.start_socket,
@@ -342,13 +350,14 @@ class Planner {
   }
 
   /// runtime.md: `create` needs no process, `start` does and refuses. So the last step never runs.
-  void plan_nothing() {
+  void plan_nothing(const RootfsPlan& rootfs) {
     if (!options_.wait_for_start) {
       error("/process", "is needed to start a container");
       return;
     }
     plan_.start_socket = slots_.from_parent();
     Steps& steps = plan_.child;
+    append(steps, rootfs.seal);
     steps.push_back({.op = Op::new_session});
     steps.push_back({.op = Op::close_fds, .n = {3, number(plan_.start_socket)}});
     steps.push_back(

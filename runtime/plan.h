@@ -57,7 +57,8 @@ struct LaunchPlan {
   /// Joined by the parent and left again: a child in a new user namespace has no right to join one
   /// that belongs to another.
   std::vector<JoinForClone> joined_for_clone;
-  bool write_id_maps = false;  ///< the child waits until they are written
+  bool write_id_maps = false;   ///< the child waits until they are written
+  bool expect_id_maps = false;  ///< the joined user namespace must have them
   IdMaps id_maps;
   std::optional<int> oom_score_adj;  ///< written by the parent, who may have more rights
   std::vector<Rlimit> rlimits;       ///< set by the parent (user namespaces only)

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ranges>
+#include <set>
 
 #include "runtime/id_maps.h"
 #include "runtime/plan_attributes.h"
@@ -22,8 +24,20 @@ bool has_variable(const std::vector<std::string>& env, std::string_view name) {
   });
 }
 
+/// Of entries with one name the last counts, as with runc and crun, which is what an override added
+/// at the end means; getenv(3) takes the first. In the order of the last ones.
+StringList last_of_each(const std::vector<std::string>& env) {
+  StringList result;
+  std::set<std::string_view> seen;
+  for (auto entry = env.rbegin(); entry != env.rend(); ++entry)
+    if (seen.insert(std::string_view(*entry).substr(0, entry->find('='))).second)
+      result.push_back(*entry);
+  std::ranges::reverse(result);
+  return result;
+}
+
 std::string path_of(const std::vector<std::string>& env) {
-  for (const std::string& entry : env)
+  for (const std::string& entry : std::views::reverse(env))
     if (entry.starts_with("PATH=")) return entry.substr(5);
   return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 }
@@ -148,6 +162,7 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
 
 void add_process_steps(const ProcessSteps& input, Steps& steps) {
   const Process& process = input.process;
+  const StringList environment = last_of_each(process.env);
   if (!input.userns)
     for (std::size_t i = 0; i < process.rlimits.size(); ++i) {
       const Rlimit& limit = process.rlimits[i];
@@ -160,13 +175,13 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
   add_labels(process, input.proc, steps);
   if (process.cwd != "/")  // where the pivot left us
     steps.push_back({.op = Op::working_directory,
-                     .n = {number(input.root)},
+                     .n = {number(input.root), input.make_cwd ? 1 : 0},
                      .s = {process.cwd},
                      .field = "process.cwd"});
-  if (!has_variable(process.env, "HOME"))
+  if (!has_variable(environment, "HOME"))
     steps.push_back({.op = Op::home,
                      .n = {number(input.root), process.user.uid},
-                     .s = {process.env},
+                     .s = {environment},
                      .field = "process.user"});
   steps.push_back(
       {.op = Op::umask_, .n = {process.user.umask.value_or(022)}, .field = "process.user.umask"});
@@ -188,7 +203,7 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
   }
   steps.push_back({.op = Op::execute,
                    .n = {input.program != Slot::none ? number(input.program) : 0},
-                   .s = {executable_candidates(process), process.args, process.env},
+                   .s = {executable_candidates(process), process.args, environment},
                    .field = "process.args"});
 }
 

@@ -20,6 +20,7 @@ struct ProcessSteps {
   Slot proc = Slot::none;  ///< the host's procfs, where the process has labels
   bool userns = false;
   bool die_with_parent = false;
+  bool make_cwd = false;  ///< as runc and crun do for a new container, but not for exec
   int preserve_fds = 0;
   /// fork_into comes last, where the process has no more than the program will have: only with
   /// no_new_privs, since a filter may refuse the fork.

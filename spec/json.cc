@@ -361,7 +361,7 @@ std::optional<std::uint64_t> Json::unsigned_integer(std::uint64_t least, std::ui
 std::optional<Json> Json::find(std::string_view key) const {
   if (!is(Kind::object)) return std::nullopt;
   for (Json item : *this)
-    if (item.key() == key) return item;
+    if (item.key() == key) return item.is(Kind::null) ? std::nullopt : std::optional(item);
   return std::nullopt;
 }
 

@@ -104,7 +104,7 @@ void read_device(Json json, Device& device) {
     if (number) number->get(*out, std::uint32_t{0}, most);
   }
   std::uint32_t mode = 0;
-  if (object.read_within("fileMode", mode, 0, 0177777))
+  if (object.read("fileMode", mode))
     device.file_mode = mode & 07777;  // Go programs put the type bits in as well
   object.read_within("uid", device.uid, 0, kMostId);
   object.read_within("gid", device.gid, 0, kMostId);

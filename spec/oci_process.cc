@@ -39,7 +39,8 @@ void read_capability_set(JsonObject& object, std::string_view key, std::uint64_t
   object.each(key, [&](Json item) {
     std::string name;
     if (!item.get(name)) return;
-    if (const auto number = capability_from_name(name))
+    const auto number = name.starts_with("CAP_") ? capability_from_name(name) : std::nullopt;
+    if (number)
       out |= capability_bit(*number);
     else
       item.warning(fmt::format("{} is not a capability known here, left out", item.shown()));

@@ -40,7 +40,13 @@ void check_mount(const ContainerSpec& spec, const Mount& mount, Reporter& report
   if (idmapped && mount.uid_mappings.empty() && user == nullptr)
     report.error(place + "/options", place + "/options",
                  "idmap, expected uidMappings and gidMappings or a user namespace with it");
-  if ((options.bind || options.recursive_bind) && !options.data.empty())
+  // What a file system is told anew would be told to all that share it, the host too.
+  if (options.remount && !options.data.empty())
+    report.error(
+        place + "/options", place + "/options",
+        quote_text(options.data.front()) +
+            ", expected it at the mount itself: remount changes the flags of a mount only");
+  else if ((options.bind || options.recursive_bind) && !options.data.empty())
     report.error(place + "/options", place + "/options",
                  quote_text(options.data.front()) +
                      ", expected a mount option: a bind has no file system to give it to");

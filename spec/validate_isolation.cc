@@ -98,10 +98,8 @@ void check_user_namespace(const ContainerSpec& spec, Reporter& report) {
   for (auto [oci, short_form, map] :
        {std::tuple{"/linux/uidMappings", "/userns/uid", &spec.uid_mappings},
         std::tuple{"/linux/gidMappings", "/userns/gid", &spec.gid_mappings}}) {
-    if (!map->empty() && !new_one)
-      report.error(oci, short_form,
-                   ns ? "expected none: a joined user namespace has its mappings"
-                      : "expected a new user namespace together with them");
+    if (!map->empty() && ns == nullptr)
+      report.error(oci, short_form, "expected a user namespace together with them");
     if (map->empty() && new_one)
       report.error(oci, short_form, "missing, expected mappings for the new user namespace");
     // The short form takes uid for gid when there is no gid: once is enough.
@@ -109,7 +107,7 @@ void check_user_namespace(const ContainerSpec& spec, Reporter& report) {
                       *map == spec.uid_mappings;
     if (!same) check_mappings(*map, {oci, short_form}, report);
   }
-  if (new_one && !spec.uid_mappings.empty() && !spec.gid_mappings.empty())
+  if (!spec.uid_mappings.empty() && !spec.gid_mappings.empty() && ns != nullptr)
     check_mapped_ids(spec, report);
 }
 

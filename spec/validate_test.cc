@@ -77,7 +77,7 @@ TEST(Validate, UserNamespaces) {
   ContainerSpec spec = sound();
   spec.uid_mappings = {{0, 1000, 1}};
   EXPECT_THAT(validate(spec, Format::oci),
-              ElementsAre(error_at("/linux/uidMappings", "a new user namespace")));
+              ElementsAre(error_at("/linux/uidMappings", "a user namespace")));
   spec.namespaces.push_back({NamespaceType::user, ""});
   EXPECT_THAT(validate(spec, Format::oci), ElementsAre(error_at("/linux/gidMappings", "missing")));
   spec.gid_mappings = spec.uid_mappings = {{0, 1000, 10}, {5, 2000, 10}, {100, 1009, 1}};
@@ -95,7 +95,8 @@ TEST(Validate, UserNamespaces) {
   EXPECT_THAT(validate(spec, Format::oci),
               ElementsAre(error_at("/linux/uidMappings/0", "smaller range")));
   spec.namespaces.back().path = "/proc/1/ns/user";
-  EXPECT_EQ(validate(spec, Format::oci).size(), 3U);
+  spec.uid_mappings = spec.gid_mappings = {{4294967290, 0, 1}, {0, 1, 1}};
+  EXPECT_THAT(validate(spec, Format::oci), IsEmpty()) << "whether it has them, the launch sees";
 }
 
 TEST(Validate, NamespacesTimeAndNetDevices) {

@@ -67,7 +67,7 @@ enum class Op : std::uint16_t {
   personality,        // n0
   lsm_label,          // n0 proc slot; s0 path below it, s1 label
   dumpable,           // n0
-  working_directory,  // n0 root slot; s0 path
+  working_directory,  // n0 root slot, n1 1: is made when missing; s0 path
   home,               // n0 root slot, n1 uid; s0 envp: adds HOME= from /etc/passwd, else HOME=/
   bounding,           // n0 capabilities to keep
   groups,             // n0 count; s0 blob of gid_t

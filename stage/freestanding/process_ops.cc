@@ -79,8 +79,8 @@ bool lsm_label(Context& context, const Step& step) noexcept {
 // getcwd(2) says must be inside the root.
 bool working_directory(Context& context, const Step& step) noexcept {
   const char* path = context.text(step.s[0]);
-  const long directory =
-      open_target(context, context.slot(step.n[0]), path, create_directory, 0755, 0);
+  const long directory = open_target(context, context.slot(step.n[0]), path,
+                                     step.n[1] != 0 ? create_directory : create_nothing, 0755, 0);
   if (directory < 0) return false;
   long result = call(__NR_fchdir, directory);
   if (result < 0) return context.fail(Call::fchdir, result);

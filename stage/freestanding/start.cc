@@ -69,7 +69,8 @@ long receive_fds(int channel, int at) noexcept {
 }
 
 [[noreturn]] void end(int status) noexcept {
-  for (;;) call(__NR_exit_group, status);
+  call(__NR_exit_group, status);
+  __builtin_trap();  // the filter of the container refuses even that
 }
 
 [[noreturn]] void report(Context& context) noexcept {

@@ -154,7 +154,7 @@ def list_formats(t):
     equal(entry, state(t, name), "list and state")
     equal([entry["id"], entry["status"], entry["owner"], entry["bundle"]], [name, "running", "", str(t.dir)], "values")
     header, line = t.minirun("list").good().out.splitlines()
-    equal(header.split(), ["ID", "PID", "STATUS", "CREATED", "BUNDLE"], "the header")
+    equal(header.split(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], "the header")
     equal(line.split()[:3], [name, str(entry["pid"]), "running"], "the line")
     t.refused(t.minirun("list", "--format", "xml"), "list", "xml", status=1)
     t.minirun("delete", "-f", name).good()

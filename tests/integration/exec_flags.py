@@ -50,7 +50,8 @@ def exec_flags(t):
     equal(after["NoNewPrivs"].strip(), "1", "no_new_privs")
     equal(t.minirun("exec", name, "echo", "--user", "-t", "--", "-d").good().out, "--user -t -- -d\n", "the program's")
     equal(t.minirun("exec", name, "--", "echo", "--", "x").good().out, "-- x\n", "after --")
-    for words, word in ((["--cap", "nosuch", name, "true"], "--cap"), (["-u", "root", name, "true"], "--user"),
+    check("left out" in t.minirun("exec", "--cap", "nosuch", name, "true").good().err, "an unknown capability without a warning")
+    for words, word in ((["-u", "root", name, "true"], "--user"),
                         (["-g", "x", name, "true"], "--additional-gids"), (["-e", "x", name, "true"], "--env"),
                         (["--cgroup", "../x", name, "true"], "--cgroup"), (["--cgroup=none", name, "true"], "--cgroup"),
                         (["-d", "-t", name, "true"], "--console-socket"), ([name], "COMMAND"),

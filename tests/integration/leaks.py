@@ -57,7 +57,7 @@ def same_id_at_the_same_time(t):
 def failures_leave_nothing(t):
     """Runs that fail at every stage leave nothing: in the spec, in the parent, in the child, at the exec."""
     bad = [{"command": ["true"], "root": "/no/such"}, {"command": ["no-such-program"]}, {"command": ["/etc"]},
-           {"command": ["true"], "cwd": "/no/such/directory", "readonly": True},
+           {"command": ["true"], "cwd": "/etc/passwd/below", "readonly": True},
            {"command": ["true"], "mounts": [{"type": "tmpfs", "destination": "/srv", "options": ["size=x"]}]},
            {"command": ["true"], "namespaces": {"network": "/no/such/ns"}},
            {"command": ["true"], "rlimits": {"nofile": {"soft": 10**9, "hard": 10**9}}}]

@@ -42,7 +42,7 @@ def list_of_containers(t):
     names = [detach(t), detach(t)]
     equal(t.minirun("list", "-q").good().out.split(), sorted(names), "ids")
     table = t.minirun("list").good().out.splitlines()
-    equal(table[0].split(), ["ID", "PID", "STATUS", "CREATED", "BUNDLE"], "head of the table")
+    equal(table[0].split(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], "head of the table")
     equal(sorted(line.split()[0] for line in table[1:]), sorted(names), "rows of the table")
     entries = json.loads(t.minirun("list", "-f", "json").good().out)
     equal(sorted(entry["id"] for entry in entries), sorted(names), "ids in JSON")
