@@ -253,9 +253,10 @@ def timeout_with_throttling(t):
     """--timeout ends also a container that is throttled to nearly nothing, with all its processes."""
     needs("cpu")
     start = time.monotonic()
-    result = t.report(REPOSITORY / "examples/cpu-burn.json", options=["--timeout", "2s"])
+    result = t.report(REPOSITORY / "examples/cpu-burn.json", options=["--timeout", "5s"])
     equal([result.status, result.report["timedOut"]], [137, True], "status")
-    within(time.monotonic() - start, 2, 10, "seconds")
+    within(time.monotonic() - start, 5, 13, "seconds")
+    # Over 5 s: what a busy host takes from a virtual processor counts as used, and is repaid in the next periods only.
     within(result.report["cpu"]["cores"], 0.15, 0.30, "cores of 0.25")
 
 
