@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
-#include <iterator>
 #include <utility>
 
 #include "base/text.h"
@@ -279,21 +278,12 @@ struct CgroupMaker {
       if (made) {
         cgroup.leaf_ = CgroupFd(
             open_beneath(cgroup.mount_.get(), cgroup.path_.c_str() + 1, O_RDONLY | O_DIRECTORY));
-        if (cgroup.leaf_ && *made) share_parent();
         if (cgroup.leaf_) return !*made;
         made = os_error(cgroup.path_, errno == ENOTDIR ? "is the name of a control file" : "");
       }
       constexpr int kAttempts = 100;
       if (!missing(made) || attempt == kAttempts) return made;
     }
-  }
-
-  // What another container has made may be ours to remove.
-  void share_parent() {
-    const std::string above = names.size() < 2 ? "" : join(names, names.size() - 1);
-    const bool known = cgroup.made_.size() > 1 && *std::prev(cgroup.made_.end(), 2) == above;
-    if (!known && is_shared_parent(above))
-      cgroup.made_.insert(std::prev(cgroup.made_.end()), above);
   }
 
   // A new cgroup below a frozen one is frozen too: a process cloned into it would never start.
@@ -379,11 +369,11 @@ Status Cgroup::remove() {
   Status result;
   const std::string leaf = path_.substr(1);
   const bool own_leaf = !made_.empty() && made_.back() == leaf;
+  const std::size_t slash = leaf.rfind('/');
+  const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);
   if (own_leaf) {
     leaf_.reset();  // whoever ran out of descriptors needs one for the next call
     made_.pop_back();
-    const std::size_t slash = leaf.rfind('/');
-    const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);
     Fd parent;
     const bool gone = ::unlinkat(mount_.get(), leaf.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
     if (!gone) parent = Fd(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
@@ -396,6 +386,9 @@ Status Cgroup::remove() {
     if (const auto empty = wait_until_empty(leaf_); result && !empty)
       result = std::unexpected(empty.error());
   }
+  // What all containers share is removed by the last one of them, if it may.
+  if (own_leaf && (made_.empty() || made_.back() != above) && is_shared_parent(above))
+    (void)::unlinkat(mount_.get(), above.c_str(), AT_REMOVEDIR);
   // EBUSY: another container moved in below. The kernel decides it atomically.
   while (!made_.empty()) {
     if (::unlinkat(mount_.get(), made_.back().c_str(), AT_REMOVEDIR) != 0 && errno != EBUSY &&

@@ -48,8 +48,7 @@ class Cgroup {
   DirFd mount_;
   CgroupFd leaf_;
   std::string path_;
-  /// To be removed: relative paths, outermost first; the leaf last.
-  std::vector<std::string> made_;
+  std::vector<std::string> made_;  ///< relative paths, outermost first; the leaf last
   bool kept_ = true;
 };
 

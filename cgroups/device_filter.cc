@@ -173,8 +173,9 @@ class Compiler {
     put(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
   }
 
-  /// The ends of the jumps so far, before they are too far away.
+  /// The ends of all jumps so far, before they are too far away.
   void flush() {
+    end_group();
     const std::size_t over = put(BPF_JMP | BPF_JA, 0, 0, 0, 0);
     if (!allow_.empty()) emit_return(true, allow_);
     if (!deny_.empty()) emit_return(false, deny_);

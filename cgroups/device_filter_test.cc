@@ -130,9 +130,15 @@ TEST(CgroupDeviceFilter, JumpsOfALongProgramReachTheirEnds) {
   const auto program = compile_device_rules(rules);
   for (unsigned i = 0; i < 60000; i += 997)
     for (const std::uint32_t access : {kRead, kRead | kWrite})
-      EXPECT_EQ(run(program, character(i % 4096, i / 4096, access)),
-                reference(rules, character(i % 4096, i / 4096, access)) ? 1 : 0)
-          << i;
+      for (const std::uint32_t type : {BPF_DEVCG_DEV_CHAR, BPF_DEVCG_DEV_BLOCK}) {
+        const Request request{type, access, i % 4096, i / 4096};
+        EXPECT_EQ(run(program, request), reference(rules, request) ? 1 : 0) << i;
+      }
+  // Each of the 16 bits of a jump is signed.
+  for (std::size_t at = 0; at < program.size(); ++at)
+    ASSERT_TRUE(program[at].off >= 0 &&
+                at + static_cast<std::size_t>(program[at].off) < program.size())
+        << at;
 }
 
 TEST(CgroupDeviceFilter, NoRulesDenyEverything) {
