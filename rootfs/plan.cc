@@ -207,11 +207,24 @@ class Planner {
     return joined && mount.type == "sysfs" ? open_host(mount, "/sys", true) : Slot::none;
   }
 
+  static bool is_shared(const Mount& mount) {
+    return std::ranges::any_of(mount.options.propagation, [](std::uint64_t flags) {
+      return (as_int(flags) & ms_shared) != 0;
+    });
+  }
+
+  /// Mounts, devices and the working directory may still have to be made in a tmpfs. Not where it
+  /// could be copied to the peers of a shared mount: the copies would stay writable.
+  bool is_read_only_late(const Mount& mount, const std::string& type) const {
+    return type == "tmpfs" && (mount.options.attr_set & MOUNT_ATTR_RDONLY) != 0 &&
+           std::ranges::none_of(spec_.mounts, is_shared);
+  }
+
   void make_and_attach(const Mount& mount, const std::string& type, StringList options) {
     const Slot slot = slots_.in_child();
     const bool system = type == "proc" || type == "sysfs";
     const bool copies = mount.options.tmpcopyup;
-    const bool late = type == "tmpfs" && (mount.options.attr_set & MOUNT_ATTR_RDONLY) != 0;
+    const bool late = is_read_only_late(mount, type);
     const std::uint64_t later = late ? MOUNT_ATTR_RDONLY : 0;
     const std::uint64_t attributes = mount.options.attr_set & ~later;
     const Slot instead = fall_back(mount);
@@ -241,11 +254,7 @@ class Planner {
       set_attributes(slot, mount, as_int(mount.options.rec_attr_set),
                      as_int(mount.options.rec_attr_clear), AT_RECURSIVE);
     add_propagation(slot, mount);
-    // Mounts, devices and the working directory may still have to be made in it.
-    if (late)
-      plan_.seal.push_back({.op = Op::set_attr,
-                            .n = {number(slot), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
-                            .field = mount.field});
+    if (late) sealed_.push_back({normal_path(mount.destination), slot, mount.field});
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
   }
 
@@ -344,10 +353,7 @@ class Planner {
                             .s = {source},
                             .field = mount.field});
     // The clone is made beside the host's mount: a shared one stays its peer unless told not to.
-    const bool shared = std::ranges::any_of(mount.options.propagation, [](std::uint64_t flags) {
-      return (as_int(flags) & ms_shared) != 0;
-    });
-    if (!shared)
+    if (!is_shared(mount))
       plan_.parent.push_back({.op = Op::set_attr,
                               .n = {number(slot), 0, 0, ms_slave, AT_RECURSIVE, -1},
                               .field = mount.field});
@@ -364,6 +370,10 @@ class Planner {
   }
 
   void plan_remount(const Mount& mount) {
+    if ((mount.options.attr_clear & MOUNT_ATTR_RDONLY) != 0)
+      std::erase_if(sealed_, [&](const Sealed& one) {
+        return one.destination == normal_path(mount.destination);
+      });
     plan_.build.push_back({.op = Op::set_attr_path,
                            .n = {number(plan_.root), as_int(mount.options.attr_set),
                                  as_int(mount.options.attr_clear), 0, 0},
@@ -459,6 +469,10 @@ class Planner {
                              .n = {number(plan_.root), 0, 0, flags & ~ms_rec,
                                    (flags & ms_rec) != 0 ? AT_RECURSIVE : 0, -1},
                              .field = "linux.rootfsPropagation"});
+    for (const Sealed& one : sealed_)
+      plan_.seal.push_back({.op = Op::set_attr,
+                            .n = {number(one.slot), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
+                            .field = one.field});
     if (spec_.root.readonly)
       plan_.seal.push_back({.op = Op::set_attr,
                             .n = {number(plan_.root), MOUNT_ATTR_RDONLY, 0, 0, 0, -1},
@@ -471,6 +485,12 @@ class Planner {
   Slots& slots_;
   bool userns_;
   std::int64_t staged_ = 0;  ///< mounts stacked on the old root that go with it
+  struct Sealed {
+    std::string destination;
+    Slot slot;
+    std::string field;
+  };
+  std::vector<Sealed> sealed_;  ///< mounts that become read-only in the end
   Covers covers_;
   RootfsPlan plan_;
   IdMappings mappings_{spec_, slots_, plan_.parent};

@@ -188,6 +188,29 @@ TEST(RootfsPlan, ACgroupMountInSysfsNeedsNoWalk) {
   EXPECT_TRUE(of(plan.build, Op::attach, "mounts/sys/fs/cgroup").empty());
 }
 
+TEST(RootfsPlan, ReadOnlyComesLast) {
+  Mount run = fresh("/run", "tmpfs"), again;
+  run.options.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
+  ContainerSpec spec = with_mounts({run, bind("/run/secret")});
+  spec.root.readonly = true;
+  const RootfsPlan plan = plan_of(spec);
+  EXPECT_EQ(of(plan.build, Op::make_mount, "mounts/run")[0].n[1], MOUNT_ATTR_NOSUID);
+  ASSERT_EQ(plan.seal.size(), 2U);
+  EXPECT_EQ(plan.seal[0].n[0], of(plan.build, Op::make_mount, "mounts/run")[0].n[0]);
+  EXPECT_EQ(plan.seal[1].n[0], number(plan.root));
+
+  again.destination = "/run/";
+  again.options.remount = true;
+  again.options.attr_clear = MOUNT_ATTR_RDONLY;
+  EXPECT_TRUE(plan_of(with_mounts({run, again})).seal.empty()) << "the last word";
+  Mount shared = bind("/other");
+  shared.options.propagation = {MS_SHARED};
+  const RootfsPlan at_once = plan_of(with_mounts({run, shared}));
+  EXPECT_TRUE(at_once.seal.empty()) << "a copy in a peer would stay writable";
+  EXPECT_EQ(of(at_once.build, Op::make_mount, "mounts/run")[0].n[1],
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID);
+}
+
 TEST(RootfsPlan, LabelsGoToFileSystemsThatTakeThem) {
   Mount tmpfs, proc;
   tmpfs.destination = "/t";

@@ -16,10 +16,11 @@ std::optional<uid_t> cgroup_owner(const ContainerSpec& spec) {
   const std::uint32_t uid = spec.process->user.uid;
   const Namespace* user = spec.find_namespace(NamespaceType::user);
   if (user == nullptr) return uid == 0 ? std::nullopt : std::optional<uid_t>(uid);  // 0: as it is
+  if (!user->path.empty()) return std::nullopt;  // what is said of its maps is not verified yet
   for (const IdMapping& map : spec.uid_mappings)
     if (uid >= map.container_id && uid - map.container_id < map.size)
       return map.host_id + (uid - map.container_id);
-  return std::nullopt;  // a joined user namespace: its maps are not ours to guess
+  return std::nullopt;
 }
 
 }  // namespace minirun

@@ -120,11 +120,10 @@ class Launcher {
                      .forks = plan_.forks,
                      .signal_fd = context_.signal_fd,
                      .hooks = [this](pid_t pid) {
-                       Status moved = move_devices(pid);  // hooks may look at them
-                       return moved && context_.hooks ? context_.hooks(pid) : moved;
+                       Status good = before_hooks(pid);  // they may look at it
+                       return good && context_.hooks ? context_.hooks(pid) : good;
                      }}));
-    if (plan_.expect_id_maps) TRY(expect_id_maps(launched_.init.pid, plan_.id_maps));
-    TRY(move_devices(launched_.init.pid));
+    TRY(before_hooks(launched_.init.pid));
     if (launched_.rdt) TRY(launched_.rdt->add(launched_.init.pid));
     TRY(set_oom_score());
     TRY(fault_point("limits from outside"));
@@ -171,7 +170,9 @@ class Launcher {
     return {};
   }
 
-  Status move_devices(pid_t pid) {
+  /// Twice where there are hooks: the second time it changes nothing.
+  Status before_hooks(pid_t pid) {
+    if (plan_.expect_id_maps) TRY(expect_id_maps(pid, plan_.id_maps));
     if (plan_.net_devices.empty() || launched_.devices) return {};
     Fd host = TRY(open_own_netns());
     Fd container = TRY(open_netns_of(pid));

@@ -29,9 +29,11 @@ bool has_variable(const std::vector<std::string>& env, std::string_view name) {
 StringList last_of_each(const std::vector<std::string>& env) {
   StringList result;
   std::set<std::string_view> seen;
-  for (auto entry = env.rbegin(); entry != env.rend(); ++entry)
-    if (seen.insert(std::string_view(*entry).substr(0, entry->find('='))).second)
+  for (auto entry = env.rbegin(); entry != env.rend(); ++entry) {
+    const std::size_t equals = entry->find('=');  // none: no variable, passed on as it is
+    if (equals == entry->npos || seen.insert(std::string_view(*entry).substr(0, equals)).second)
       result.push_back(*entry);
+  }
   std::ranges::reverse(result);
   return result;
 }

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <span>
 
 #include "cgroups/control.h"
 #include "runtime/fault.h"
@@ -68,8 +69,9 @@ class Waiter {
         options_.terminal->pump(polls[2].revents, polls[3].revents, polls[4].revents);
       // A manager that does not listen any more is no reason to end a container.
       if (polls[5].revents != 0) (void)options_.notify->pump(options_.pid);
-      if (polls[0].revents != 0) return collect();  // nobody is left to hear of a signal
-      if (polls[1].revents != 0) take_signals();
+      // Also those for a program that has ended: they must not meet its hooks.
+      if (polls[1].revents != 0) take_signals(polls[0].revents != 0);
+      if (polls[0].revents != 0) return collect();
       if (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline) {
         result_.timed_out = true;
         options_.deadline.reset();
@@ -98,20 +100,27 @@ class Waiter {
     ::syscall(SYS_pidfd_send_signal, options_.pidfd, SIGKILL, nullptr, 0);
   }
 
-  void take_signals() {
-    signalfd_siginfo info{};
-    while (::read(options_.signal_fd, &info, sizeof info) == sizeof info) {
-      const auto signal = static_cast<int>(info.ssi_signo);
-      if (signal == SIGCHLD) {
-        reap_others(options_.pid);
-      } else if (signal == SIGWINCH && options_.terminal != nullptr) {
-        options_.terminal->copy_window_size();
-      } else if (signal != SIGPIPE && signal != SIGTTOU && signal != SIGTTIN) {
-        // A first process without a handler ignores what is not SIGKILL (pid_namespaces(7)):
-        // whoever insists three times means it.
-        if ((signal == SIGINT || signal == SIGTERM) && ++interrupts_ == 3) kill_everything();
-        ::syscall(SYS_pidfd_send_signal, options_.pidfd, signal, nullptr, 0);
-      }
+  void take_signals(bool ended) {
+    std::array<signalfd_siginfo, 8> pending{};
+    std::size_t count = pending.size();
+    while (count == pending.size()) {  // less than all: no more is pending
+      const ssize_t size = ::read(options_.signal_fd, pending.data(), sizeof pending);
+      count = size < 0 ? 0 : static_cast<std::size_t>(size) / sizeof pending.front();
+      for (const signalfd_siginfo& info : std::span(pending).first(count))
+        take(static_cast<int>(info.ssi_signo), ended);
+    }
+  }
+
+  void take(int signal, bool ended) {
+    if (signal == SIGCHLD) {
+      if (!ended) reap_others(options_.pid);
+    } else if (signal == SIGWINCH && options_.terminal != nullptr) {
+      options_.terminal->copy_window_size();
+    } else if (!ended && signal != SIGPIPE && signal != SIGTTOU && signal != SIGTTIN) {
+      // A first process without a handler ignores what is not SIGKILL (pid_namespaces(7)):
+      // whoever insists three times means it.
+      if ((signal == SIGINT || signal == SIGTERM) && ++interrupts_ == 3) kill_everything();
+      ::syscall(SYS_pidfd_send_signal, options_.pidfd, signal, nullptr, 0);
     }
   }
 

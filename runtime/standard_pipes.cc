@@ -10,6 +10,7 @@ namespace minirun {
 std::optional<uid_t> host_uid(const ContainerSpec& spec, const Process& process) {
   const Namespace* user = spec.find_namespace(NamespaceType::user);
   if (user == nullptr) return process.user.uid;
+  if (!user->path.empty()) return std::nullopt;  // what is said of its maps is not verified yet
   for (const IdMapping& mapping : spec.uid_mappings)
     if (process.user.uid >= mapping.container_id &&
         process.user.uid - mapping.container_id < mapping.size)

@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 
-from harness import check, equal, read, test
+from harness import check, equal, read, test, wait_until
 from integration.bundles import busybox_root, command
 
 
@@ -109,9 +110,13 @@ def joined_user_namespace_with_its_maps(t):
         root = busybox_root(t)
         for maps in ({}, {"uidMappings": [mapping], "gidMappings": [mapping]}):
             equal(printed(t, root, lambda config: change(config, **maps)).split(), ["0", "0", "100000", "65536"], f"{maps}")
-        other = [{**mapping, "size": 1000}]
-        bundle = t.bundle(root, lambda config: change(config, uidMappings=[mapping], gidMappings=other))
-        t.refused(t.minirun("run", "--bundle", bundle, t.id()), "linux.gidMappings", "0 100000 65536")
+        hook = t.write("hook", f"#!/bin/sh\ntouch {t.dir}/hooked\n", 0o755)
+
+        def wrong(config):
+            change(config, uidMappings=[mapping], gidMappings=[{**mapping, "size": 1000}])
+            config["hooks"] = {"createRuntime": [{"path": str(hook)}]}
+        t.refused(t.minirun("run", "--bundle", t.bundle(root, wrong), t.id()), "linux.gidMappings", "0 100000 65536")
+        check(not (t.dir / "hooked").exists(), "a hook ran")
     finally:
         holder.kill()
         holder.wait()
@@ -166,3 +171,57 @@ def spellings_and_silence(t):
     equal(t.minirun("run", "-d=false", "--bundle", t.bundle(root, command("echo", "here")), name).good().out, "here\n",
           "run -d=false waits")
     t.refused(t.minirun("run", "-d", "--bundle", t.bundle(root, command("true")), ""), "id")
+
+
+@test()
+def shared_mounts_get_no_writable_copy(t):
+    """A read-only tmpfs below a shared mount is read-only from the start: its copies in the peers are what it was then.
+    And a later remount has the last word."""
+    host = t.dir / "shared"
+    host.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "t", host], check=True)
+    subprocess.run(["mount", "--make-shared", host], check=True)
+
+    def change(config):
+        shell("touch /one/t/x 2>&1 | grep -c Read-only; touch /two/t/x 2>&1 | grep -c Read-only")(config)
+        for place in ("/one", "/two"):
+            config["mounts"].append({"destination": place, "type": "bind", "source": str(host), "options": ["rbind", "rshared"]})
+        config["mounts"].append({"destination": "/one/t", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]})
+
+    def remounted(config):
+        shell("touch /tmp/x && echo writable")(config)
+        config["mounts"] += [{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+                             {"destination": "/tmp", "options": ["remount", "rw"]}]
+    root = busybox_root(t)
+    try:
+        equal(printed(t, root, change).split(), ["1", "1"], "refusals in both peers")
+        equal(printed(t, root, remounted), "writable\n", "after the remount")
+    finally:
+        subprocess.run(["umount", "-R", "--lazy", host], check=False)
+
+
+@test()
+def signal_for_a_program_that_ended(t):
+    """It does not reach the hooks that come then."""
+    hook = t.write("hook", f"#!/bin/sh\nsleep 0.3\necho done > {t.dir}/hooked\n", 0o755)
+
+    def change(config):
+        command("sleep", "100")(config)
+        config["hooks"] = {"poststop": [{"path": str(hook)}]}
+    name = t.id()
+    root = busybox_root(t)
+    (root / "bin/sleep").symlink_to("busybox")
+    runner = subprocess.Popen(t.command("run", "--bundle", t.bundle(root, change), name), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: state_of(t, name) == "running", "the program")
+    pid = json.loads(t.minirun("state", name).good().out)["pid"]
+    runner.send_signal(signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    runner.send_signal(signal.SIGTERM)
+    runner.send_signal(signal.SIGCONT)
+    equal((runner.communicate(timeout=20)[1], runner.returncode), ("", 137), "standard error and status")
+    equal(read(t.dir / "hooked"), "done\n", "what the hook wrote")
+
+
+def state_of(t, name):
+    found = t.minirun("state", name)
+    return json.loads(found.out)["status"] if found.status == 0 else ""
