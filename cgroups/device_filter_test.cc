@@ -124,6 +124,7 @@ TEST(CgroupDeviceFilter, AgreesWithTheReferenceOnRandomRules) {
 
 TEST(CgroupDeviceFilter, JumpsOfALongProgramReachTheirEnds) {
   std::vector<DeviceRule> rules;
+  rules.reserve(60000);
   for (unsigned i = 0; i < 60000; ++i)
     rules.push_back(
         {i % 3 != 0, DeviceRule::Type::character, i % 4096, i / 4096, true, i % 2 == 0});

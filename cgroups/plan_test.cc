@@ -23,12 +23,13 @@ HostFacts pure_v2() {
 }
 
 // "file=value", in order.
-std::vector<std::string> writes(const ContainerSpec& spec, HostFacts host = pure_v2(),
+std::vector<std::string> writes(const ContainerSpec& spec, const HostFacts& host = pure_v2(),
                                 CgroupPlanOptions options = {}) {
   const CgroupPlanResult result = plan_cgroup(spec, host, "c1", options);
   for (const Finding& finding : result.findings)
     EXPECT_NE(finding.level, Finding::Level::error) << finding.pointer << ": " << finding.message;
   std::vector<std::string> lines;
+  lines.reserve(result.plan.writes.size());
   for (const CgroupWrite& write : result.plan.writes)
     lines.push_back(write.file + "=" + write.value);
   return lines;
@@ -36,7 +37,7 @@ std::vector<std::string> writes(const ContainerSpec& spec, HostFacts host = pure
 
 // The only finding, as "pointer: message".
 std::string finding(const ContainerSpec& spec, Finding::Level level = Finding::Level::error,
-                    HostFacts host = pure_v2()) {
+                    const HostFacts& host = pure_v2()) {
   const CgroupPlanResult result = plan_cgroup(spec, host, "c1");
   EXPECT_EQ(result.findings.size(), 1u);
   if (result.findings.empty()) return "";

@@ -150,6 +150,7 @@ TEST(Dbus, ABusThatNeverAnswersIsATimeout) {
   const std::string path = testing::TempDir() + "minirun-mute-bus";
   ::unlink(path.c_str());
   const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_TRUE(listener);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
