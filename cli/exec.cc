@@ -26,6 +26,7 @@ namespace {
 
 bool parse_id(std::string_view digits, std::uint32_t& value) {
   const char* end = digits.data() + digits.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): it gets the end
   const auto [at, error] = std::from_chars(digits.data(), end, value);
   return error == std::errc() && at == end && value != UINT32_MAX;
 }

@@ -83,6 +83,7 @@ bool open_standard_descriptors() {
   std::array<pollfd, 3> polls{{{0, 0, 0}, {1, 0, 0}, {2, 0, 0}}};
   if (TEMP_FAILURE_RETRY(::poll(polls.data(), polls.size(), 0)) < 0) return false;
   for (const pollfd& poll : polls)
+    // NOLINTNEXTLINE(android-cloexec-open): what stands for a standard descriptor is inherited
     if ((poll.revents & POLLNVAL) != 0 && ::open("/dev/null", O_RDWR) != poll.fd) return false;
   return true;
 }
@@ -201,13 +202,14 @@ int main_checked(const std::vector<std::string>& argv) {
 /// One growth of the heap instead of seven, and none given back; what is not touched costs nothing.
 /// Before the constructors that allocate.
 [[gnu::constructor(101)]] void set_up_heap() {
-  ::mallopt(M_TOP_PAD, 1 << 20);
-  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  ::mallopt(M_TOP_PAD, 1 << 20);          // NOLINT(concurrency-mt-unsafe): before main
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);  // NOLINT(concurrency-mt-unsafe)
 }
 
 }  // namespace
 }  // namespace minirun::cli
 
+// NOLINTNEXTLINE(bugprone-exception-escape): without memory for the words there is nothing to say
 int main(int argc, char** argv) {
   return minirun::cli::main_checked(std::vector<std::string>(argv, argv + argc));
 }

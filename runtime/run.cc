@@ -28,7 +28,7 @@ Result<SignalFd> SignalFd::open() {
     ::sigdelset(&all, fault);
   if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return os_error("sigprocmask");
   // A caller that ignores it would have the kernel reap our children: no exit status (waitid(2)).
-  ::signal(SIGCHLD, SIG_DFL);
+  ::signal(SIGCHLD, SIG_DFL);  // NOLINT(concurrency-mt-unsafe): one thread
   SignalFd result;
   result.fd_ = Fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!result.fd_) return os_error("signalfd");
