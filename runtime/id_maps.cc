@@ -125,6 +125,7 @@ Status run_helper(const char* helper, pid_t pid, const char* name,
     for (const std::uint32_t part : {one.container_id, one.host_id, one.size})
       words.push_back(std::to_string(part));
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::array<int, 2> ends{};

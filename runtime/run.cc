@@ -26,9 +26,10 @@ Result<SignalFd> SignalFd::open() {
   // Faults of our own must not wait in a descriptor, and the alarm ends a blocking lock.
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGALRM})
     ::sigdelset(&all, fault);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
   if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return os_error("sigprocmask");
   // A caller that ignores it would have the kernel reap our children: no exit status (waitid(2)).
-  ::signal(SIGCHLD, SIG_DFL);  // NOLINT(concurrency-mt-unsafe): one thread
+  ::signal(SIGCHLD, SIG_DFL);
   SignalFd result;
   result.fd_ = Fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!result.fd_) return os_error("signalfd");
