@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 
 #include "base/fd.h"
 #include "base/file.h"
+#include "runtime/abort_signal.h"
 
 namespace minirun {
 namespace {
@@ -153,11 +153,8 @@ class ChildSupervisor {
   }
 
   Status take_signal() {
-    signalfd_siginfo info{};
-    if (::read(program_.signal_fd, &info, sizeof info) != sizeof info) return {};
-    const auto signal = static_cast<int>(info.ssi_signo);
-    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT)
-      return os_error(EINTR, "hook", fmt::format("aborted by SIG{}", ::sigabbrev_np(signal)));
+    if (const auto signal = take_abort(program_.signal_fd))
+      return os_error(EINTR, "hook", "aborted by " + *signal);
     return {};
   }
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -16,6 +15,7 @@
 #include <string>
 
 #include "cgroups/stats.h"
+#include "runtime/abort_signal.h"
 #include "runtime/exec_error.h"
 #include "runtime/fault.h"
 #include "runtime/process_info.h"
@@ -60,11 +60,8 @@ Status wait_readable(int channel, int signal_fd) {
       return os_error("poll");
     }
     if (polls[0].revents != 0) return {};
-    signalfd_siginfo info{};
-    if (::read(signal_fd, &info, sizeof info) != sizeof info) continue;
-    const auto signal = static_cast<int>(info.ssi_signo);
-    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT)
-      return os_error(EINTR, "start", fmt::format("aborted by SIG{}", ::sigabbrev_np(signal)));
+    if (const auto signal = take_abort(signal_fd))
+      return os_error(EINTR, "start", "aborted by " + *signal);
   }
 }
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -18,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "runtime/abort_signal.h"
 #include "runtime/sockets.h"
 
 namespace minirun {
@@ -107,13 +107,10 @@ Status NotifyProxy::wait_ready(pid_t main_pid, int pidfd, int signal_fd) {
     TRY(pump(main_pid));
     if (polls[1].revents != 0) return {};  // it ended: nothing more will come
     if (polls[2].revents == 0) continue;
-    signalfd_siginfo info{};
-    if (::read(signal_fd, &info, sizeof info) != sizeof info) continue;
-    const auto signal = static_cast<int>(info.ssi_signo);
-    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT)
-      return os_error(EINTR, "NOTIFY_SOCKET",
-                      fmt::format("the wait for READY=1 was ended by SIG{}; the container runs",
-                                  ::sigabbrev_np(signal)));
+    if (const auto signal = take_abort(signal_fd))
+      return os_error(
+          EINTR, "NOTIFY_SOCKET",
+          fmt::format("the wait for READY=1 was ended by {}; the container runs", *signal));
   }
   return {};
 }

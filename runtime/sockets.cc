@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -23,7 +24,9 @@ sockaddr_un socket_address(int directory, std::string_view name) {
 
 Result<Fd> connect_socket(const std::string& path, const std::string& object) {
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return os_error(object);
+  if (!socket) return os_error(object, "socket");
+  const timeval limit{10, 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   DirFd directory;
@@ -40,7 +43,7 @@ Result<Fd> connect_socket(const std::string& path, const std::string& object) {
   }
   if (TEMP_FAILURE_RETRY(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address),
                                    sizeof address)) != 0)
-    return os_error(object, path);
+    return os_error(object, fmt::format("connect to {}", path));
   return socket;
 }
 
@@ -57,9 +60,12 @@ Status send_descriptor(int socket, std::string_view payload, int fd, const std::
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(sizeof(int));
   std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  if (TEMP_FAILURE_RETRY(::sendmsg(socket, &message, MSG_NOSIGNAL)) !=
-      static_cast<ssize_t>(payload.size()))
-    return os_error(object, "send");
+  ssize_t sent = TEMP_FAILURE_RETRY(::sendmsg(socket, &message, MSG_NOSIGNAL));
+  // The descriptor goes with the first call; the rest of a long payload follows.
+  for (std::size_t done = 0; sent > 0 && (done += static_cast<std::size_t>(sent)) < payload.size();)
+    sent = TEMP_FAILURE_RETRY(
+        ::send(socket, payload.data() + done, payload.size() - done, MSG_NOSIGNAL));
+  if (sent < 0) return os_error(object, "send");
   return {};
 }
 
