@@ -49,6 +49,9 @@ struct HostFacts {
   unsigned cpus_online = 1;
   /// What we can pass on (our permitted set): in a container of somebody else's it is not all.
   std::uint64_t capabilities = ~std::uint64_t{0};
+  std::uint64_t bounding = ~std::uint64_t{0};  ///< our capability bounding set
+  /// Signals that we ignore, and a child would, too: bit n-1 for signal n.
+  std::uint64_t ignored_signals = 0;
   bool overlay_lowerdir_append = false;  ///< fsconfig "lowerdir+", Linux 6.8
   /// Layers of an overlay may be detached mounts: clone_private_mount() of Linux 6.15.
   bool overlay_detached_layers = false;

@@ -208,6 +208,7 @@ class Run : public Command {
     LaunchOptions launch;
     launch.id = id_;
     launch.die_with_parent = !detach_;
+    launch.early_word = true;
     launch.cgroup_manager = manager_of(options);
     // Only a run that says what limits did needs every counter.
     launch.account = wants_summary() || !report_.empty();

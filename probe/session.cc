@@ -128,7 +128,7 @@ class Session {
     next_sample_ = begin_;
     if (creation_) {
       TRY(creation_->dir.share_lock());
-      TRY(give_word(*creation_->launched, plan_.child, host_.signal_fd, true));
+      TRY(give_word(*creation_->launched, plan_.child, host_.signal_fd));
     } else {
       TRY(start_outside());
     }

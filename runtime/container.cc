@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/capability.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -87,10 +86,10 @@ Result<HostFacts> discover_host_for(const ContainerSpec* spec) {
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.egid = static_cast<gid_t>(::getauxval(AT_EGID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> sets{};
-  if (::syscall(SYS_capget, &header, sets.data()) != 0) return os_error("capget");
-  facts.capabilities = sets[0].permitted | std::uint64_t{sets[1].permitted} << 32;
+  const OwnStatus own = TRY(read_own_status());
+  facts.capabilities = own.permitted;
+  facts.bounding = own.bounding;
+  facts.ignored_signals = own.ignored_signals;
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
@@ -155,7 +154,7 @@ bool lives(ContainerStatus status) {
 Status kill_for_delete(const ContainerView& view, const HostFacts& facts) {
   // After a reboot its cgroup's name may be another's.
   if (view.record && view.record->boot_id != TRY(read_boot_id())) return {};
-  if (view.init && lives(view.status))
+  if (view.init && view.status != ContainerStatus::stopped)
     if (const Result<PidFd> init = open_init(*view.init))
       ::syscall(SYS_pidfd_send_signal, init->get(), SIGKILL, nullptr, 0);
   if (const std::string path = view.cgroup_path(); view.committed && !path.empty()) {
@@ -247,6 +246,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.cgroup_path = plan.cgroup.path;
   if (plan.cgroup.scope) record.systemd_unit = plan.cgroup.scope->unit;
   record.steps = plan.child.size();
+  record.early_word = plan.early_word;
   if (plan.start_socket != Slot::none) record.start_socket = "start.sock";
   TRY(fault_point("record"));
   if (Status written = write_new_file(creation.dir.fd(), "record.json", to_json(record));
@@ -305,7 +305,8 @@ ContainerStatus status_of(const ContainerView& view, const HostFacts& facts) {
   if (events.frozen) return ContainerStatus::paused;
   switch (view.init ? what_executes(view.init->pid) : Executes::program) {
     case Executes::stage:
-      return ContainerStatus::created;
+      return view.record && view.record->early_word ? ContainerStatus::creating
+                                                    : ContainerStatus::created;
     case Executes::program:
       return ContainerStatus::running;
     case Executes::nothing:

@@ -67,7 +67,7 @@ Status wait_readable(int channel, int signal_fd) {
 
 }  // namespace
 
-Result<std::optional<StageMessage>> receive(int channel, int signal_fd) {
+Result<std::optional<StageMessage>> receive(int channel, int signal_fd, bool* unread) {
   TRY(wait_readable(channel, signal_fd));
   StageMessage result;
   // A timing packet is larger than a message: both begin with the kind.
@@ -79,14 +79,14 @@ Result<std::optional<StageMessage>> receive(int channel, int signal_fd) {
   packet.msg_iovlen = 1;
   packet.msg_control = control.data();
   packet.msg_controllen = control.size();
-  ssize_t size = 0;
-  do {
-    size = ::recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-  } while (size < 0 && errno == EINTR);
-  if (size < 0) {
-    if (errno == ECONNRESET) return std::nullopt;
-    return os_error("stage", "receive");
+  ssize_t size = TEMP_FAILURE_RETRY(::recvmsg(channel, &packet, MSG_CMSG_CLOEXEC));
+  if (size < 0 && errno == ECONNRESET) {
+    // The other end was closed with data of ours in its queue. That is told once, and before what
+    // it has sent.
+    if (unread != nullptr) *unread = true;
+    size = TEMP_FAILURE_RETRY(::recvmsg(channel, &packet, MSG_CMSG_CLOEXEC));
   }
+  if (size < 0) return os_error("stage", "receive");
   if (const cmsghdr* header = CMSG_FIRSTHDR(&packet);
       header != nullptr && header->cmsg_type == SCM_RIGHTS) {
     int fd = -1;
@@ -132,7 +132,6 @@ Error explain_death(pid_t pid, const Cgroup* cgroup) {
 Status observe(Launched& launched) {
   const ProcessStat stat = TRY(read_process_stat(launched.init.pid));
   launched.init.start_time = stat.start_time;
-  launched.ignored_signals = TRY(read_ignored_signals());
   return {};
 }
 
@@ -169,6 +168,15 @@ Error failure_of(const Steps& child, const wire::Failure& failure, pid_t pid) {
 }
 
 namespace {
+
+/// False: the child is gone, and what it said last may wait to be read.
+Result<bool> send_word(const Fd& channel) {
+  const char go = 1;
+  if (TEMP_FAILURE_RETRY(::send(channel.get(), &go, sizeof go, MSG_NOSIGNAL)) == sizeof go)
+    return true;
+  if (errno == EPIPE || errno == ECONNRESET) return false;
+  return os_error("stage", "send");
+}
 
 /// A filter whose listener nobody has would leave the program waiting for ever.
 Status deliver(const Launched& launched, const Fd& listener) {
@@ -214,31 +222,21 @@ Status await_ready(Launched& launched, Child child, const Conversation& talk) {
     if (waits_for_hooks && forked == talk.forks) {
       waits_for_hooks = false;
       if (talk.hooks) TRY(talk.hooks(launched.init.pid));
-      const wire::Go go{};
-      if (TEMP_FAILURE_RETRY(::send(child.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
-        return os_error("stage", "send");
+      TRY(send_word(child.channel));
     }
   }
   launched.channel = std::move(child.channel);
   return {};
 }
 
-namespace {
-
-Status send_word(const Launched& launched) {
-  const wire::Go go{launched.ignored_signals};
-  if (TEMP_FAILURE_RETRY(::send(launched.channel.get(), &go, sizeof go, MSG_NOSIGNAL)) < 0)
-    return os_error("stage", "send");
-  return {};
-}
-
-}  // namespace
-
 Status give_word(Launched& launched, const std::function<Error(const wire::Failure&)>& describe,
                  int signal_fd) {
-  TRY(send_word(launched));
+  bool unread = !TRY(send_word(launched.channel));
   for (;;) {
-    std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd));
+    std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd, &unread));
+    if (!packet && unread && launched.init.pid > 0)  // it died on the way to our word
+      return std::unexpected(
+          explain_death(launched.init.pid, launched.cgroup ? &*launched.cgroup : nullptr));
     if (!packet) {  // close-on-exec: the program runs
       // config-linux.md: what was moved is not moved back by the runtime.
       if (launched.devices) launched.devices->keep();
@@ -252,8 +250,7 @@ Status give_word(Launched& launched, const std::function<Error(const wire::Failu
   }
 }
 
-Status give_word(Launched& launched, const Steps& child, int signal_fd, bool until_exec) {
-  if (!until_exec) return send_word(launched);
+Status give_word(Launched& launched, const Steps& child, int signal_fd) {
   return give_word(
       launched,
       [&](const wire::Failure& failure) { return failure_of(child, failure, launched.init.pid); },

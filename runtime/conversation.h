@@ -38,7 +38,6 @@ class Launched {
   Fd console;  ///< master of the terminal, when the plan has one
   /// Gets the listener of a filter with SCMP_ACT_NOTIFY; the program begins only after it.
   std::function<Status(int)> on_listener;
-  std::uint64_t ignored_signals = 0;
   std::vector<std::uint32_t> step_nanoseconds;  ///< with timing, by step of the child's plan
 
   /// Process and cgroup go on without us.
@@ -49,16 +48,17 @@ class Launched {
   Launched() = default;
 };
 
-/// One message from the stage. `fd` is -1 unless one came with it. nullopt: end of file.
+/// One message from the stage. `fd` is -1 unless one came with it. nullopt: end of file; `unread`,
+/// if it is asked for, tells whether the other side ended before it had read all that we sent.
 struct StageMessage {
   wire::Message message{};
   Fd fd;
   std::vector<std::uint32_t> timings;
 };
-[[nodiscard]] Result<std::optional<StageMessage>> receive(int channel, int signal_fd);
+[[nodiscard]] Result<std::optional<StageMessage>> receive(int channel, int signal_fd,
+                                                          bool* unread = nullptr);
 
-/// Notes what the record and the word need of a process: its start time, and the signals that we
-/// ignore and it has so inherited.
+/// Notes what the record needs of a process: its start time.
 [[nodiscard]] Status observe(Launched& launched);
 
 /// Listens until the child is ready: adopts its fork, runs the hooks, keeps what it sends.
@@ -70,11 +70,10 @@ struct Conversation {
 };
 [[nodiscard]] Status await_ready(Launched& launched, Child child, const Conversation& talk);
 
-/// Gives the word. With `until_exec` waits until the program runs; an error is then the payload's
-/// own failure to start (describe_failure over `plan.child`).
-[[nodiscard]] Status give_word(Launched& launched, const Steps& child, int signal_fd,
-                               bool until_exec);
-/// The same for `start`, which has no plan: `describe` makes the sentence. Waits until the exec.
+/// Gives the word, for which the child need not be ready, and waits until the program runs. An
+/// error is why it does not (describe_failure over `plan.child`).
+[[nodiscard]] Status give_word(Launched& launched, const Steps& child, int signal_fd);
+/// The same for `start`, which has no plan: `describe` makes the sentence.
 [[nodiscard]] Status give_word(Launched& launched,
                                const std::function<Error(const wire::Failure&)>& describe,
                                int signal_fd);

@@ -57,7 +57,7 @@ bool forks_under(const SeccompProgram& filter, bool terminal) {
 }  // namespace
 
 Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::string& id,
-                const std::string& nonce, std::uint64_t ignored_signals) {
+                const std::string& nonce) {
   const ContainerSpec& spec = request.spec;
   const Process& process = request.process;
   Steps steps;
@@ -117,9 +117,6 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
                      .check_executable = false,
                      .start_socket = Slot::none},
                     steps);
-  for (Step& step : steps)
-    if (step.op == Op::reset_signals && step.n[0] != 0)
-      step.n[1] = static_cast<std::int64_t>(ignored_signals);
   if (!request.program.empty()) {
     std::erase_if(steps, [](const Step& step) { return step.op == Op::home; });
     steps.back().s[0] = StringList{request.program};
@@ -199,15 +196,12 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   // What a careless caller left open must not reach a process that the container can look into.
   if (::close_range(static_cast<unsigned>(3 + request.preserve_fds), ~0U, CLOSE_RANGE_CLOEXEC) != 0)
     return os_error("close_range");
-  const std::uint64_t ignored = TRY(read_ignored_signals());
-  const Steps steps =
-      plan_exec(request, facts, view.id, view.record ? view.record->nonce : "", ignored);
+  const Steps steps = plan_exec(request, facts, view.id, view.record ? view.record->nonce : "");
   TRY(set_initial_affinity(request.process));
   const Stage stage = TRY(make_stage(steps, 2, false));
   if (const auto uid = host_uid(request.spec, request.process); uid && !request.process.terminal)
     give_standard_pipes(*uid);
   Launched process;
-  process.ignored_signals = ignored;
   Child child = TRY(spawn(view, request, stage, facts));
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);
@@ -237,7 +231,7 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
       return send_listener(seccomp.listener_path,
                            container_process_state(state, seccomp.listener_metadata), listener);
     };
-  TRY(give_word(process, steps, signals.get(), true));
+  TRY(give_word(process, steps, signals.get()));
   if (request.handover != nullptr) request.handover->keep();
   ExecResult result;
   result.pid = process.init.pid;

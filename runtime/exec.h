@@ -43,7 +43,6 @@ struct ExecResult {
 
 /// The steps of the child, for tests and --dry-run. Slot 1 is the pidfd of init.
 [[nodiscard]] Steps plan_exec(const ExecRequest& request, const HostFacts& facts,
-                              const std::string& id, const std::string& nonce,
-                              std::uint64_t ignored_signals = 0);
+                              const std::string& id, const std::string& nonce);
 
 }  // namespace minirun

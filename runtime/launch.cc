@@ -114,6 +114,11 @@ class Launcher {
         return std::unexpected(childs_error().value_or(std::move(made.error())));
       mark("network");
     }
+    if (plan_.early_word) {
+      TRY(set_oom_score());
+      launched_.channel = std::move(child_.channel);
+      return std::move(launched_);
+    }
     TRY(fault_point("wait for the child"));
     TRY(await_ready(launched_, std::move(child_),
                     {.steps = plan_.child,

@@ -43,8 +43,8 @@ struct LaunchContext {
   std::function<Status(pid_t)> network = {};
 };
 
-/// Everything up to the child's "ready". Errors: the first failure, already undone, or what was to
-/// be undone is in `undone`.
+/// Everything up to the child's "ready", or with an early word as soon as it works. Errors: the
+/// first failure, already undone, or what was to be undone is in `undone`.
 [[nodiscard]] Result<Launched> launch(const LaunchPlan& plan, const LaunchContext& context,
                                       Status& undone);
 

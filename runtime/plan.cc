@@ -72,6 +72,7 @@ class Planner {
       plan_.child.push_back({.op = Op::keyring, .s = {keyring_name(options_.id, options_.nonce)}});
     const RootfsPlan rootfs = plan_root();
     plan_system();
+    plan_.early_word = can_have_early_word();
     plan_process(rootfs);
     plan_.passed = slots_.passed();
     if (slots_.exhausted())
@@ -235,6 +236,13 @@ class Planner {
     plan_.forks = true;  // the fork enters the namespace
   }
 
+  /// What happens at the child's "ready", or needs to know its last process.
+  [[nodiscard]] bool can_have_early_word() const {
+    return options_.early_word && spec_.hooks.empty() && !plan_.forks &&
+           spec_.find_namespace(NamespaceType::user) == nullptr && spec_.net_devices.empty() &&
+           !spec_.intel_rdt && spec_.process && !spec_.process->terminal;
+  }
+
   RootfsPlan plan_root() {
     RootfsInput input;
     if (!facts_.cgroup.mount_point.empty() && !plan_.cgroup.path.empty())
@@ -343,6 +351,7 @@ class Planner {
                        .die_with_parent = options_.die_with_parent,
                        .make_cwd = true,
                        .preserve_fds = options_.preserve_fds,
+                       .early_word = plan_.early_word,
                        .check_executable = options_.wait_for_start,
                        .start_socket = plan_.start_socket,
                        .program = program},

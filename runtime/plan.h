@@ -31,6 +31,7 @@ struct LaunchOptions {
   bool new_keyring = true;
   std::string nonce = process_nonce();  ///< that of the record, see keyring_name()
   bool console_node = true;
+  bool early_word = false;  ///< the caller gives it early where the plan says that it can
   int preserve_fds = 0;
   std::string layer_directory;  ///< see RootfsInput
   WeightFormula formula = WeightFormula::quadratic;
@@ -74,6 +75,9 @@ struct LaunchPlan {
   bool terminal = false;
   int preserve_fds = 0;                      ///< what the child inherits above the standard error
   std::optional<std::uint32_t> stdio_owner;  ///< host's uid that pipes of the caller are given to
+  /// Nothing is to be done between the child's last preparation and its program, so that the parent
+  /// commits and gives the word while the child still works; it does not say that it is ready.
+  bool early_word = false;
   bool forks = false;  ///< the child forks into a joined pid namespace; the parent adopts
   Findings findings;
 };

@@ -251,8 +251,7 @@ Status PodContainer::launch_with_pipes(const LaunchPlan& launch_plan) {
   current_.cgroup = launch_plan.cgroup;
   current_.origins = parts_.spec.origins;
   current_.started = timestamp();
-  if (Status word = give_word(*creation_->launched, launch_plan.child, shared_.signal_fd, true);
-      !word)
+  if (Status word = give_word(*creation_->launched, launch_plan.child, shared_.signal_fd); !word)
     return undo(std::move(word));
   return {};
 }

@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <utility>
 
 #include "base/file.h"
 
@@ -44,17 +46,20 @@ Result<ProcessStat> read_process_stat(pid_t pid) {
   return parse_process_stat(TRY(read_file(AT_FDCWD, fmt::format("/proc/{}/stat", pid))));
 }
 
-Result<std::uint64_t> read_ignored_signals() {
-  // Not from "stat", which tells 1 to 31 only (proc(5), obsolete since real-time signals).
+Result<OwnStatus> read_own_status() {
   const std::string text = TRY(read_file(AT_FDCWD, "/proc/self/status"));
-  constexpr std::string_view key = "\nSigIgn:\t";
-  const std::size_t at = text.find(key);
-  std::uint64_t mask = 0;
-  if (at == std::string::npos ||
-      std::from_chars(text.data() + at + key.size(), text.data() + text.size(), mask, 16).ec !=
-          std::errc())
-    return plain_error("/proc/self/status", "has no SigIgn");
-  return mask;
+  OwnStatus status;
+  for (const auto& [key, mask] :
+       {std::pair{"\nSigIgn:\t", &status.ignored_signals},
+        std::pair{"\nCapPrm:\t", &status.permitted}, std::pair{"\nCapBnd:\t", &status.bounding}}) {
+    const std::size_t at = text.find(key);
+    if (at == std::string::npos ||
+        std::from_chars(text.data() + at + std::strlen(key), text.data() + text.size(), *mask, 16)
+                .ec != std::errc())
+      return plain_error("/proc/self/status",
+                         fmt::format("has no {}", std::string_view(key + 1, 6)));
+  }
+  return status;
 }
 
 Result<std::string> read_boot_id() {

@@ -25,8 +25,12 @@ struct ProcessStat {
 [[nodiscard]] Result<ProcessStat> parse_process_stat(std::string_view text);
 [[nodiscard]] Result<ProcessStat> read_process_stat(pid_t pid);
 
-/// The signals that we ignore and a child inherits as ignored: bit n-1 for signal n.
-[[nodiscard]] Result<std::uint64_t> read_ignored_signals();
+/// Of proc(5) "status", what a child of ours inherits.
+struct OwnStatus {
+  std::uint64_t permitted = 0, bounding = 0;  ///< capabilities
+  std::uint64_t ignored_signals = 0;          ///< bit n-1 for signal n
+};
+[[nodiscard]] Result<OwnStatus> read_own_status();
 
 /// The boot of the host, as /proc/sys/kernel/random/boot_id has it.
 [[nodiscard]] Result<std::string> read_boot_id();

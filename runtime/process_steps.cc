@@ -108,7 +108,11 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
           &Capabilities::inheritable, &Capabilities::ambient})
       capabilities.*set &= input.facts.capabilities;
   const std::string field = "process.capabilities";
-  steps.push_back({.op = Op::bounding, .n = {as_int(capabilities.bounding)}, .field = field});
+  // A user namespace, new or joined, brings a full set (capabilities(7)).
+  const bool full = input.spec.find_namespace(NamespaceType::user) != nullptr;
+  steps.push_back({.op = Op::bounding,
+                   .n = {as_int(capabilities.bounding), full ? -1 : as_int(input.facts.bounding)},
+                   .field = field});
   const auto& groups = process.user.additional_gids;
   if (!keeps_groups(input.spec) && !setgroups_denied(input.spec, input.facts))
     steps.push_back({.op = Op::groups,
@@ -131,6 +135,7 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
 }
 
 void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
+  const Step reset{.op = Op::reset_signals, .n = {as_int(input.facts.ignored_signals)}};
   if (input.check_executable)
     steps.push_back({.op = Op::check_executable,
                      .s = {executable_candidates(input.process), input.process.args},
@@ -139,10 +144,9 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
   const Slot kept = input.program != Slot::none ? input.program : input.start_socket;
   steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept)}});
   if (input.fork_late) {
-    // Without no_new_privs it is stripped only under its filter, and so is what comes after. Which
-    // signals are ignored, exec knows (plan_exec).
+    // Without no_new_privs it is stripped only under its filter, and so is what comes after.
     if (!input.process.no_new_privileges) {
-      steps.push_back({.op = Op::reset_signals, .n = {1, 0}});
+      steps.push_back(reset);
       add_seccomp(input.seccomp, steps);
       add_identity(input, steps);
     }
@@ -152,12 +156,13 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
                      .n = {input.process.terminal ? 1 : 0},
                      .field = "process.terminal"});
   }
-  steps.push_back({.op = Op::barrier, .n = {static_cast<std::int64_t>(wire::MessageKind::ready)}});
+  steps.push_back(
+      {.op = Op::barrier,
+       .n = {input.early_word ? 0 : static_cast<std::int64_t>(wire::MessageKind::ready)}});
   if (!input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {0}});
   if (input.start_socket != Slot::none)
     steps.push_back({.op = Op::listen_start, .n = {number(input.start_socket)}});
-  if (!input.fork_late || input.process.no_new_privileges)
-    steps.push_back({.op = Op::reset_signals});
+  if (!input.fork_late || input.process.no_new_privileges) steps.push_back(reset);
 }
 
 }  // namespace

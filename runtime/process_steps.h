@@ -25,6 +25,7 @@ struct ProcessSteps {
   /// fork_into comes last, where the process has no more than the program will have: only with
   /// no_new_privs, since a filter may refuse the fork.
   bool fork_late = false;
+  bool early_word = false;        ///< see LaunchPlan::early_word
   bool check_executable = false;  ///< report a missing program before the word of the parent
   Slot start_socket = Slot::none;
   Slot program = Slot::none;  ///< see LaunchOptions::program_fd

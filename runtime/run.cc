@@ -247,7 +247,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   result.started = timestamp();
   const auto start = std::chrono::steady_clock::now();
   TRY(around.begin(creation, request, facts));
-  TRY(give_word(launched, plan.child, signals.get(), true));
+  TRY(give_word(launched, plan.child, signals.get()));
   TRY(around.hooks.after_program(launched.init.pid));
   TRY(fault_point("wait for the program"));
   clock.mark("exec");
@@ -304,7 +304,7 @@ Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const Hos
   const bool waits = plan.start_socket != Slot::none;
   if (!waits) TRY(around.begin(creation, request, facts));
   // Until its end of file: the child takes its death signal off before it waits or executes.
-  TRY(give_word(launched, plan.child, signals.get(), true));
+  TRY(give_word(launched, plan.child, signals.get()));
   if (!waits) TRY(around.hooks.after_program(launched.init.pid));
   TRY(fault_point("let it go"));
   const pid_t pid = launched.init.pid;

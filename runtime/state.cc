@@ -81,6 +81,7 @@ std::string to_json(const Record& record) {
                  {"keep", record.keep},
                  {"hooks", record.hooks},
                  {"notify", record.notify},
+                 {"earlyWord", record.early_word},
                  {"process", record.process},
                  {"steps", record.steps},
                  {"annotations", record.annotations},
@@ -113,6 +114,7 @@ Result<Record> parse_record(std::string_view text) {
   record.keep = bool_of(object, "keep");
   record.hooks = bool_of(object, "hooks");
   record.notify = bool_of(object, "notify");
+  record.early_word = bool_of(object, "earlyWord");
   record.process = bool_of(object, "process");
   if (const auto it = object.find("steps"); it != object.end() && it->is_number_unsigned())
     record.steps = it->get<std::uint64_t>();

@@ -38,6 +38,7 @@ struct Record {
   bool keep = false;        ///< `run --keep`: not removed at the end
   bool hooks = false;       ///< config.json has hooks: read again where they are due
   bool notify = false;      ///< has a directory for a NOTIFY_SOCKET
+  bool early_word = false;  ///< committed before the first process was ready (LaunchPlan)
   bool process = true;      ///< config.json has what `start` needs
   std::uint64_t steps = 0;  ///< of the child's plan; with it `start` names the one that failed
   std::map<std::string, std::string> annotations;

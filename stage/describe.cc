@@ -274,7 +274,8 @@ std::string describe(const Step& step) {
     case Op::close_fds:
       return fmt::format("close descriptors from {} on", n[0]);
     case Op::reset_signals:
-      return "reset signals";
+      return n[0] == 0 ? "unblock all signals"
+                       : fmt::format("unblock all signals, do not ignore {:#x}", n[0]);
     case Op::execute:
       return fmt::format("execute {}", joined(step.list(1), " "));
     case Op::fail:

@@ -69,7 +69,7 @@ enum class Op : std::uint16_t {
   dumpable,           // n0
   working_directory,  // n0 root slot, n1 1: is made when missing; s0 path
   home,               // n0 root slot, n1 uid; s0 envp: adds HOME= from /etc/passwd, else HOME=/
-  bounding,           // n0 capabilities to keep
+  bounding,           // n0 capabilities to keep, n1 those that it may have
   groups,             // n0 count; s0 blob of gid_t
   ids,                // n0 uid, n1 gid
   capset,             // n0 effective, n1 permitted, n2 inheritable
@@ -79,11 +79,11 @@ enum class Op : std::uint16_t {
   // ---- terminal
   console,  // n0 root slot, n1 uid, n2 rows, n3 columns, n4 1: /dev/console too, n5 1: for a fork
   // ---- protocol
-  barrier,           // n0 Message to send; waits for the parent's byte
+  barrier,           // n0 MessageKind to send, 0: none; waits for the parent's byte
   listen_start,      // n0 slot of a listening socket: wait for `start`
   check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
   close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
-  reset_signals,     // n0 1: the ignored ones are n1, bit n-1 for signal n; else the parent's word
+  reset_signals,     // n0 those that are ignored, bit n-1 for signal n
   execute,  // s0 list of candidates, s1 argv, s2 envp; n0 above 0: the program is that slot instead
   // ---- faults, only ever written by test builds
   fail,  // n0 errno

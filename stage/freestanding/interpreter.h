@@ -11,10 +11,9 @@ namespace minirun::wire {
 struct Context {
   const Program* program = nullptr;
   char* base = nullptr;
-  int* slots = nullptr;               ///< max_slots entries, -1 where empty
-  int channel = -1;                   ///< the socket to the parent, -1 in the parent itself
-  std::uint64_t ignored_signals = 0;  ///< told by the parent with the byte of a barrier
-  std::uint32_t* timings = nullptr;   ///< nanoseconds for each wire step, when measured
+  int* slots = nullptr;              ///< max_slots entries, -1 where empty
+  int channel = -1;                  ///< the socket to the parent, -1 in the parent itself
+  std::uint32_t* timings = nullptr;  ///< nanoseconds for each wire step, when measured
   /// The directory that the last open_target walked to: most of what is made is in /dev.
   int parent = -1;
   const char* parent_path = nullptr;
@@ -44,11 +43,6 @@ struct Context {
   /// As fail, with the kernel's own words read from a file system context.
   bool fail_words(Call call, long result, int context_fd) noexcept;
   bool store(std::int64_t index, Call call, long result) noexcept;
-};
-
-/// What the parent answers at a barrier.
-struct Go {
-  std::uint64_t ignored_signals;  ///< bit n-1: signal n is ignored and must be reset
 };
 
 /// Turns the offsets of every list into pointers. Once per mapping.

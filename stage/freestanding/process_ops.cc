@@ -93,8 +93,9 @@ bool working_directory(Context& context, const Step& step) noexcept {
 
 bool bounding(Context& context, const Step& step) noexcept {
   const auto keep = static_cast<std::uint64_t>(step.n[0]);
+  const auto have = static_cast<std::uint64_t>(step.n[1]);
   for (int capability = 0; capability < 64; ++capability) {
-    if ((keep >> capability & 1U) != 0) continue;
+    if (((have & ~keep) >> capability & 1U) == 0) continue;
     const long result = call(__NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
     // capabilities(7): EINVAL is "no such capability", and they are numbered without a gap; the
     // first 38 are older than any kernel that minirun runs on.

@@ -55,21 +55,22 @@ namespace {
 /// Waits for the parent's word. Its end of file means that it died before it committed: this
 /// process is then nobody's, and ends (crash safety, security reference 3.2).
 bool wait_go(Context& context) noexcept {
-  Go go = {};
+  char go = 0;
   long size;
   do {
     size = call(__NR_read, context.channel, &go, sizeof go);
   } while (size == -EINTR);
   if (size <= 0) call(__NR_exit_group, 1);
-  if (size >= static_cast<long>(sizeof go)) context.ignored_signals = go.ignored_signals;
   return true;
 }
 
 bool barrier(Context& context, const Step& step) noexcept {
-  Message message = {};
-  message.kind = static_cast<MessageKind>(step.n[0]);
-  const long result = send_message(context.channel, message, offsetof(Message, failure), -1);
-  if (result < 0) return context.fail(Call::sendmsg, result);
+  if (step.n[0] != 0) {
+    Message message = {};
+    message.kind = static_cast<MessageKind>(step.n[0]);
+    const long result = send_message(context.channel, message, offsetof(Message, failure), -1);
+    if (result < 0) return context.fail(Call::sendmsg, result);
+  }
   return wait_go(context);
 }
 
@@ -86,7 +87,7 @@ bool listen_start(Context& context, const Step& step) noexcept {
     if (peer < 0) return context.fail(Call::accept, peer);
     Message message = {};
     message.kind = MessageKind::ready;
-    Go go = {};
+    char go = 0;
     long size = -1;
     if (send_message(static_cast<int>(peer), message, offsetof(Message, failure), -1) == 0) {
       do {
@@ -125,8 +126,8 @@ long try_candidates(char** candidate, char** arguments, char** environment) noex
   return verdict;
 }
 
-bool reset_signals(Context& context, const Step& step) noexcept {
-  if (step.n[0] != 0) context.ignored_signals = static_cast<std::uint64_t>(step.n[1]);
+bool reset_signals(const Step& step) noexcept {
+  const auto ignored = static_cast<std::uint64_t>(step.n[0]);
   struct {
     void* handler;
     unsigned long flags;
@@ -134,8 +135,7 @@ bool reset_signals(Context& context, const Step& step) noexcept {
     std::uint64_t mask;
   } action = {};
   for (int signal = 1; signal <= 64; ++signal)
-    if ((context.ignored_signals >> (signal - 1) & 1U) != 0)
-      call(__NR_rt_sigaction, signal, &action, 0, 8);
+    if ((ignored >> (signal - 1) & 1U) != 0) call(__NR_rt_sigaction, signal, &action, 0, 8);
   const std::uint64_t none = 0;
   call(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
   return true;
@@ -263,7 +263,7 @@ bool protocol_operation(Context& context, const Step& step) noexcept {
     case Op::close_fds:
       return close_fds(context, step);
     case Op::reset_signals:
-      return reset_signals(context, step);
+      return reset_signals(step);
     case Op::execute:
       return execute(context, step);
     case Op::fail:
