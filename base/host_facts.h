@@ -26,7 +26,6 @@ struct CgroupFacts {
   /// Our own cgroup below the mount, "/" or "/user.slice/..."; empty when it is not below it.
   std::string own_path;
   std::vector<CgroupV1Mount> v1;  ///< who holds the others
-  bool nsdelegate = false;
   /// False when the mount shows only a subtree: a cgroup namespace, or a delegated bind mount.
   bool hierarchy_root = true;
   std::vector<std::string> disabled;  ///< /proc/cgroups "enabled" 0: cgroup_disable= at boot

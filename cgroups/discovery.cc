@@ -3,6 +3,10 @@
 #include "cgroups/discovery.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -138,6 +142,18 @@ void learn_why(CgroupFacts& facts) {
     facts.disabled = parse_disabled_controllers(*table);
 }
 
+constexpr const char* kUsualPlace = "/sys/fs/cgroup";
+
+/// Whether all of cgroup2 is mounted at `path`, for writing, as systemd and everybody else does.
+bool is_whole_hierarchy(const char* path) {
+  struct statfs fs{};
+  struct stat info{};
+  if (::statfs(path, &fs) != 0 || fs.f_type != CGROUP2_SUPER_MAGIC || (fs.f_flags & ST_RDONLY) != 0)
+    return false;
+  // The inode of a cgroup is its number, and only that of the hierarchy's root is 1.
+  return ::stat(path, &info) == 0 && info.st_ino == 1;
+}
+
 bool adopt(CgroupFacts& facts, const std::vector<CgroupMount>& mounts, std::string_view own) {
   for (const CgroupMount& mount : rank_cgroup2_mounts(mounts)) {
     // A mount can be hidden by one above it; then the next one may still be visible.
@@ -146,8 +162,6 @@ bool adopt(CgroupFacts& facts, const std::vector<CgroupMount>& mounts, std::stri
     facts.mount_point = mount.mount_point;
     for (std::string_view name : split_words(*controllers)) facts.controllers.emplace_back(name);
     facts.own_path = path_below_mount(own, mount.root);
-    facts.nsdelegate = std::find(mount.super_options.begin(), mount.super_options.end(),
-                                 "nsdelegate") != mount.super_options.end();
     return true;
   }
   return false;
@@ -231,15 +245,25 @@ std::vector<CgroupV1Mount> bound_to_v1(const std::vector<CgroupMembership>& memb
   return v1;
 }
 
-Result<CgroupFacts> discover_cgroups(bool why_missing) {
+Result<CgroupFacts> discover_cgroups(CgroupNeeds needs) {
+  const bool why_missing = needs == CgroupNeeds::everything;
   auto memberships = parse_proc_cgroup(TRY(read_short("/proc/self/cgroup")));
   if (!why_missing)  // nobody will ask which v1 hierarchy holds what
     std::erase_if(memberships, [](const CgroupMembership& m) { return m.hierarchy != 0; });
-  auto mounts = TRY(scan_mountinfo(memberships, true));
   std::string own;
   for (const CgroupMembership& membership : memberships)
     if (membership.hierarchy == 0) own = membership.path;
   CgroupFacts facts;
+  if (is_whole_hierarchy(kUsualPlace)) {
+    facts.mount_point = kUsualPlace;
+    facts.own_path = path_below_mount(own, "/");
+    if (needs == CgroupNeeds::place) return facts;
+    if (const auto controllers = read_short(facts.mount_point + "/cgroup.controllers"))
+      for (std::string_view name : split_words(*controllers)) facts.controllers.emplace_back(name);
+    if (!why_missing || !lacks_usual_controller(facts)) return facts;
+    facts = CgroupFacts();
+  }
+  auto mounts = TRY(scan_mountinfo(memberships, true));
   if (!adopt(facts, mounts, own)) {
     mounts = TRY(scan_mountinfo(memberships, false));  // the first one was hidden
     if (!adopt(facts, mounts, own)) facts.mount_point.clear();

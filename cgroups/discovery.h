@@ -47,9 +47,17 @@ struct CgroupMembership {
 [[nodiscard]] std::vector<CgroupV1Mount> bound_to_v1(
     const std::vector<CgroupMembership>& memberships, const std::vector<CgroupMount>& mounts);
 
-/// Facts about this process' cgroups. 9 system calls where cgroup2 has the usual controllers.
+/// What somebody wants to know beside the place of the cgroups.
+enum class CgroupNeeds {
+  place,        ///< nothing
+  controllers,  ///< those that cgroup2 has
+  everything    ///< and who holds the others
+};
+
+/// Facts about this process' cgroups. Where the whole hierarchy is mounted at /sys/fs/cgroup, the
+/// place takes 5 system calls.
 /// No cgroup2 mount is a fact (an empty mount point), not an error.
 /// Errors: /proc/self/cgroup or mountinfo cannot be read.
-[[nodiscard]] Result<CgroupFacts> discover_cgroups(bool why_missing = true);
+[[nodiscard]] Result<CgroupFacts> discover_cgroups(CgroupNeeds needs = CgroupNeeds::everything);
 
 }  // namespace minirun

@@ -48,7 +48,7 @@ class Create : public Command {
     TRY(flags_.check(loaded.spec, true));
     if (loaded.spec.timeout)
       return plain_error("timeout", "nobody is left to keep it after `create`");
-    HostFacts facts = TRY(discover_host_for(&loaded.spec));
+    HostFacts facts = TRY(discover_host_for(&loaded.spec, false));
     discover_for(loaded.spec, id_, facts);
     const StateRoot root = TRY(StateRoot::open(options.root, true));
     Record record = make_record(loaded);

@@ -86,7 +86,7 @@ class Run : public Command {
     if (const Status status = prepare(*loaded, output); !status)
       return fail(output, status.error());
     clock.mark("read");
-    Result<HostFacts> facts = discover_host_for(dry_run_ ? nullptr : &loaded->spec);
+    Result<HostFacts> facts = discover_host_for(dry_run_ ? nullptr : &loaded->spec, accounts());
     if (!facts) return fail(output, facts.error());
     discover_for(loaded->spec, id_, *facts);
     clock.mark("host");
@@ -211,7 +211,7 @@ class Run : public Command {
     launch.early_word = true;
     launch.cgroup_manager = manager_of(options);
     // Only a run that says what limits did needs every counter.
-    launch.account = wants_summary() || !report_.empty();
+    launch.account = accounts();
     const bool layered =
         keep_ && loaded.spec.root.kind == Root::Kind::overlay && loaded.spec.root.upper.empty();
     if (layered && root) launch.layer_directory = root->path() + "/" + id_ + "/layer";
@@ -253,6 +253,8 @@ class Run : public Command {
     return detach_ ? run_in_background(std::move(request), plan, facts, clock, output)
                    : run_to_the_end(std::move(request), plan, facts, clock, output);
   }
+
+  [[nodiscard]] bool accounts() { return wants_summary() || !report_.empty(); }
 
   [[nodiscard]] bool wants_summary() {
     if (summary_option_.count() == 0 && !asked_) {

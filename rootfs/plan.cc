@@ -234,11 +234,12 @@ class Planner {
       options.push_back(mount.source);
     }
     if (instead == Slot::none && make_inside(slot, mount, type, options)) return;
-    plan_.build.push_back({.op = Op::make_mount,
-                           .n = {number(slot), copies ? 0 : as_int(attributes),
-                                 instead == Slot::none ? 0 : number(instead)},
-                           .s = {type, std::move(options)},
-                           .field = mount.field});
+    Step& made = plan_.build.emplace_back(Step{.op = Op::make_mount,
+                                               .n = {number(slot), copies ? 0 : as_int(attributes),
+                                                     instead == Slot::none ? 0 : number(instead)},
+                                               .s = {type, std::move(options)},
+                                               .field = mount.field});
+    if (!is_idmapped(mount)) allow_old_call(made);
     if (copies) {
       plan_.build.push_back({.op = Op::copy_up,
                              .n = {number(slot), number(plan_.root)},
@@ -256,6 +257,27 @@ class Planner {
     add_propagation(slot, mount);
     if (late) sealed_.push_back({normal_path(mount.destination), slot, mount.field});
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
+  }
+
+  /// Lets mount(2) make it, where it can say the same. Not in a user namespace, where the host's
+  /// mounts are locked.
+  void allow_old_call(Step& step) const {
+    constexpr std::array types = {"proc", "sysfs", "tmpfs", "devpts", "mqueue"};
+    const auto attributes = static_cast<std::uint64_t>(step.n[1]);
+    const std::uint64_t read_only = MOUNT_ATTR_RDONLY;  // of the super block, too, as with runc
+    const std::optional<std::int64_t> flags = old_flags(attributes & ~read_only);
+    if (userns_ || !flags || !fits_one_string(step.list(1)) ||
+        std::ranges::find(types, step.text(0)) == types.end())
+      return;
+    step.n[3] = 1;
+    step.n[4] = *flags | ((attributes & read_only) != 0 ? 1 : 0);  // MS_RDONLY
+  }
+
+  /// mount(2) takes one string of all options.
+  static bool fits_one_string(const StringList& options) {
+    return std::ranges::none_of(options, [](const std::string& word) {
+      return word.find_first_of(",\"\\") != std::string::npos;
+    });
   }
 
   /// MOUNT_ATTR_* as MS_*, where there is one for each.
@@ -299,9 +321,7 @@ class Planner {
       parent = number(cover->fresh);
     else
       return false;
-    // mount(2) takes one string of all.
-    for (const std::string& word : options)
-      if (word.find_first_of(",\"\\") != std::string::npos) return false;
+    if (!fits_one_string(options)) return false;
     plan_.build.push_back(
         {.op = Op::make_mount,
          .n = {number(slot), as_int(wanted.attr_set), 0, number(plan_.root), *flags, parent},
@@ -439,11 +459,12 @@ class Planner {
   void plan_protection() {
     if (!spec_.masked_paths.empty()) {
       const Slot empty = slots_.in_child();
-      plan_.protect.push_back({.op = Op::make_mount,
-                               .n = {number(empty), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-                                                        MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
-                               .s = {"tmpfs", StringList{}},
-                               .field = "linux.maskedPaths"});
+      allow_old_call(plan_.protect.emplace_back(
+          Step{.op = Op::make_mount,
+               .n = {number(empty),
+                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
+               .s = {"tmpfs", StringList{}},
+               .field = "linux.maskedPaths"}));
       for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i) {
         Known known = covers_.known(spec_.masked_paths[i]);
         plan_.protect.push_back({.op = Op::mask,

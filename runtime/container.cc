@@ -71,18 +71,24 @@ bool may_make_cgroups(const CgroupFacts& cgroup) {
          ::access((cgroup.mount_point + above).c_str(), W_OK | X_OK) == 0;
 }
 
-}  // namespace
-
-Result<HostFacts> discover_host() {
-  return discover_host_for(nullptr);
-}
-
-Result<HostFacts> discover_host_for(const ContainerSpec* spec) {
-  HostFacts facts;
+Status read_kernel_version(HostFacts& facts) {
   utsname system{};
   if (::uname(&system) != 0) return os_error("uname");
   if (std::sscanf(system.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor) != 2)
     return plain_error("uname", fmt::format("unreadable kernel release \"{}\"", system.release));
+  return {};
+}
+
+}  // namespace
+
+Result<HostFacts> discover_host() {
+  return discover_host_for(nullptr, true);
+}
+
+Result<HostFacts> discover_host_for(const ContainerSpec* spec, bool account) {
+  HostFacts facts;
+  const bool limits = spec == nullptr || sets_limits(*spec);
+  if (limits || spec->root.kind == Root::Kind::overlay) TRY(read_kernel_version(facts));
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.egid = static_cast<gid_t>(::getauxval(AT_EGID));
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
@@ -93,7 +99,9 @@ Result<HostFacts> discover_host_for(const ContainerSpec* spec) {
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
-  facts.cgroup = TRY(discover_cgroups(spec == nullptr || sets_limits(*spec)));
+  facts.cgroup = TRY(discover_cgroups(limits    ? CgroupNeeds::everything
+                                      : account ? CgroupNeeds::controllers
+                                                : CgroupNeeds::place));
   if (facts.euid != 0) facts.cgroup.delegated = may_make_cgroups(facts.cgroup);
   return facts;
 }

@@ -12,9 +12,9 @@
 
 namespace minirun {
 
-/// As discover_host, without what only a spec with limits needs: who holds a controller that is
-/// missing. Null: everything.
-[[nodiscard]] Result<HostFacts> discover_host_for(const ContainerSpec* spec);
+/// As discover_host, without what `spec` does not ask for: the controllers, where it has no limits
+/// and nobody is to `account` for what it used; the kernel's version. Null: everything.
+[[nodiscard]] Result<HostFacts> discover_host_for(const ContainerSpec* spec, bool account);
 
 /// Adds to `facts` what `spec` needs, for a container with this id. What cannot be found out counts
 /// as missing.

@@ -17,7 +17,8 @@ inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
 enum class Op : std::uint16_t {
   // ---- mounts
   make_mount,  // n0 out slot, n1 MOUNT_ATTR_*, n2 slot of a mount to take in its place where it is
-  // refused (EPERM), 0 none; s0 type, s1 list key,value,...; with n5: mount_inside
+  // refused (EPERM), 0 none; s0 type, s1 list key,value,...; n3 1: mount(2) will do, with the
+  // flags n4; with n5: mount_inside
   make_overlay,  // n0 out slot, n1 MOUNT_ATTR_*, n2 upper slot or -1, n3 use "lowerdir+";
   // s0 list of lower directories ("#N": slot N), s1 upper, s2 work (when n2 is -1), s3 options
   clone_tree,  // n0 out slot, n1 AT_RECURSIVE or 0, n2 propagation or 0; s0 path
