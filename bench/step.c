@@ -13,16 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void fail(const char *what) {
+static void fail(const char* what) {
   perror(what);
   exit(1);
 }
 
 // The addresses at which the file is mapped.
-static void find(pid_t child, const char *program, uint64_t *begin, uint64_t *end) {
+static void find(pid_t child, const char* program, uint64_t* begin, uint64_t* end) {
   char path[64], line[4096];
   snprintf(path, sizeof path, "/proc/%d/maps", child);
-  FILE *file = fopen(path, "r");
+  FILE* file = fopen(path, "r");
   if (!file) fail(path);
   *begin = 0;
   while (fgets(line, sizeof line, file)) {
@@ -38,7 +38,7 @@ static void find(pid_t child, const char *program, uint64_t *begin, uint64_t *en
   }
 }
 
-int main(int count, char **words) {
+int main(int count, char** words) {
   if (count < 2) {
     fprintf(stderr, "usage: step PROGRAM ARGUMENTS...\n");
     return 2;
@@ -54,7 +54,7 @@ int main(int count, char **words) {
   if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status)) fail(words[1]);
   uint64_t begin = 0, end = 0;
   find(child, words[1], &begin, &end);
-  char *seen = calloc((end - begin) / 16 + 1, 1);
+  char* seen = calloc((end - begin) / 16 + 1, 1);
   if (!seen) fail("calloc");
   for (;;) {
     struct user_regs_struct registers;

@@ -398,19 +398,17 @@ Status destroy_container(const StateRoot& root, ContainerDir& dir, const Contain
 
 namespace {
 
-/// A foreground run removes its container itself. One that somebody has stopped (Ctrl-Z) would do
-/// so only when it goes on, and until then nobody else may: it is woken. Its program is dead, so
-/// that there is nothing else left for it to do.
-void wake_runner(const ContainerView& view) {
-  if (!view.record || !view.record->foreground || !view.init) return;
-  const Result<ProcessStat> init = read_process_stat(view.init->pid);  // also of a zombie
-  if (!init || init->start_time != view.init->start_time || init->parent <= 1) return;
-  const PidFd runner(static_cast<int>(::syscall(SYS_pidfd_open, init->parent, 0)));
-  if (!runner) return;
-  const Result<ProcessStat> stat = read_process_stat(init->parent);
-  const Result<ProcessStat> still = read_process_stat(view.init->pid);  // so it was its parent
-  if (stat && stat->state == 'T' && still && still->parent == init->parent)
-    ::syscall(SYS_pidfd_send_signal, runner.get(), SIGCONT, nullptr, 0);
+/// Whoever has the lock goes on by itself, unless somebody has stopped it (Ctrl-Z), and until then
+/// nobody else may touch the container: it is woken. A foreground run, whose program is dead, then
+/// removes it; a create that has not committed is told to give up.
+void wake_holder(const ContainerDir& dir, const ContainerView& view) {
+  pid_t pid = 0;
+  const PidFd holder = dir.lock_holder(pid);
+  if (!holder) return;
+  const Result<ProcessStat> stat = read_process_stat(pid);
+  if (!stat || stat->state != 'T') return;
+  if (!view.committed) ::syscall(SYS_pidfd_send_signal, holder.get(), SIGTERM, nullptr, 0);
+  ::syscall(SYS_pidfd_send_signal, holder.get(), SIGCONT, nullptr, 0);
 }
 
 }  // namespace
@@ -430,7 +428,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
-  if (force) wake_runner(view);
+  if (force) wake_holder(*found, view);
   TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);

@@ -28,11 +28,6 @@ Result<ProcessStat> parse_process_stat(std::string_view text) {
     auto number = [&word](std::uint64_t& value) {
       return std::from_chars(word.data(), word.data() + word.size(), value).ec == std::errc();
     };
-    if (field == 4) {
-      std::uint64_t parent = 0;
-      if (!number(parent)) return plain_error("stat", "field 4 is no number");
-      stat.parent = static_cast<pid_t>(parent);
-    }
     if (field == 22) {
       if (!number(stat.start_time)) return plain_error("stat", "field 22 is no number");
       return stat;

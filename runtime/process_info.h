@@ -17,7 +17,6 @@ namespace minirun {
 /// Fields of proc(5) "stat".
 struct ProcessStat {
   char state = '?';              ///< 3: R, S, D, Z, T, ...
-  pid_t parent = 0;              ///< 4
   std::uint64_t start_time = 0;  ///< 22: clock ticks since boot
 };
 

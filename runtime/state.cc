@@ -7,12 +7,14 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "spec/validate.h"
 
 namespace minirun {
@@ -206,6 +209,40 @@ bool ContainerDir::busy() const {
   // flock(2) belongs to the open file description, so this asks through one of its own.
   const Fd probe(::openat(fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return probe && ::flock(probe.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+namespace {
+
+/// Of proc(5) "locks", the holder of an exclusive flock(2) of this file; 0: nobody.
+/// "1: FLOCK  ADVISORY  WRITE 708 00:19:1234 0 EOF", and "1: -> FLOCK ..." for those that wait.
+pid_t flock_holder(const struct stat& file, std::string_view locks) {
+  const std::string wanted =
+      fmt::format("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+  for (const std::string_view line : split(locks, '\n')) {
+    const auto words = split_words(line);
+    if (words.size() < 6 || words[1] != "FLOCK" || words[3] != "WRITE" || words[5] != wanted)
+      continue;
+    pid_t pid = 0;
+    std::from_chars(words[4].data(), words[4].data() + words[4].size(), pid);
+    return std::max(pid, 0);  // -1: in no pid namespace that we see
+  }
+  return 0;
+}
+
+}  // namespace
+
+PidFd ContainerDir::lock_holder(pid_t& pid) const {
+  struct stat info{};
+  if (::fstat(fd(), &info) != 0) return {};
+  const auto ask = [&] {
+    const Result<std::string> locks = read_file(AT_FDCWD, "/proc/locks", 16 << 20);
+    return locks ? flock_holder(info, *locks) : 0;
+  };
+  pid = ask();
+  if (pid == 0) return {};
+  PidFd holder(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!holder || ask() != pid) return {};  // it was its pid when we opened it
+  return holder;
 }
 
 namespace {

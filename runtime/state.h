@@ -107,6 +107,10 @@ class ContainerDir {
   /// True while another minirun has the exclusive lock: a create or delete is going on.
   [[nodiscard]] bool busy() const;
 
+  /// The process that has the exclusive lock, by a pidfd so that the pid cannot become another's;
+  /// empty when there is none, or when /proc/locks does not show it (another pid namespace, btrfs).
+  [[nodiscard]] PidFd lock_holder(pid_t& pid) const;
+
   /// Who serves a container that others may look at keeps a shared lock for its life.
   [[nodiscard]] Status share_lock();
   [[nodiscard]] Status upgrade_lock();

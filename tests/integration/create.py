@@ -70,6 +70,28 @@ def create_start_delete(t):
     t.refused(t.minirun("start", name), "container does not exist", status=1)
 
 
+@test(both=True)
+def stopped_create(t):
+    """`delete -f` of a container whose create somebody has stopped: it is woken, gives up, and nothing of it is left."""
+    name = t.id()
+    hook = t.write("hook", "#!/bin/sh\nkill -STOP $PPID\nsleep 30\n", 0o755)
+
+    def change(config):
+        config["hooks"] = {"createRuntime": [{"path": str(hook)}]}
+    creator = subprocess.Popen(t.command("create", "--bundle", bundle(t, change=change), name),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: process_state(creator.pid) == "T", "the stopped create")
+    began = time.monotonic()
+    t.minirun("delete", "-f", name).good()
+    check(time.monotonic() - began < 3, f"delete took {time.monotonic() - began:.1f} s")
+    errors = creator.communicate(timeout=20)[1]
+    check(creator.returncode == 1 and "aborted by SIGTERM" in errors, f"{creator.returncode}, {errors!r}")
+
+
+def process_state(pid):
+    return read(f"/proc/{pid}/stat").rpartition(")")[2].split()[0]
+
+
 @test()
 def delete_created(t):
     """`delete` of a created container kills it, without --force; `kill` ends it too."""
