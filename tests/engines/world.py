@@ -150,6 +150,11 @@ def settings(name):
     return text.replace("/usr/local/bin/minirun", os.environ.get("ENGINES_RUNTIME", MINIRUN))
 
 
+def hide_apparmor():
+    """Without apparmor_parser dockerd cannot load its profile; it asks here whether there is AppArmor."""
+    subprocess.run(["umount", "/sys/kernel/security"], stderr=subprocess.DEVNULL, timeout=COMMAND_LIMIT * SLOW, check=False)
+
+
 def set_up():
     """In the new namespaces."""
     os.environ["PATH"] = "/usr/bin:/usr/sbin:/bin:/sbin"
@@ -162,8 +167,7 @@ def set_up():
     unpacked_packages()
     storage()
     run("ip", "link", "set", "lo", "up")
-    # Without apparmor_parser dockerd cannot load its profile; it asks here whether there is AppArmor.
-    subprocess.run(["umount", "/sys/kernel/security"], stderr=subprocess.DEVNULL, timeout=COMMAND_LIMIT * SLOW, check=False)
+    hide_apparmor()
     image_archive(root_file_system())
 
 

@@ -108,14 +108,27 @@ if __name__ == "__main__":
 from harness import MINIRUN, Skip, check, test  # noqa: E402
 
 
-@test(limit=200)
-def systemd_scopes(t):
-    """--systemd-cgroup: a transient scope with the limits, which survive a daemon-reload, and nothing is left of it."""
+def in_vm(seconds, *command):
+    """Runs a script of ours in the VM; it says "all good" at its end."""
     if not os.path.exists("/usr/bin/qemu-system-x86_64") or not os.path.exists("/usr/bin/dbus-daemon"):
         raise Skip("qemu or dbus is not installed")
-    done = subprocess.run([REPOSITORY / "vm/run", "--systemd", "--timeout", "150", "--", "env", f"MINIRUN={MINIRUN}",
-                           "python3", "-B", __file__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=190, check=False)
+    done = subprocess.run([REPOSITORY / "vm/run", "--systemd", "--memory", "3000", "--timeout", str(seconds), "--", "env",
+                           f"MINIRUN={MINIRUN}", f"PYTHONPATH={REPOSITORY / 'tests/engines'}", *command], stdout=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=seconds + 40, check=False)
     out = done.stdout.decode(errors="replace")
     print(out)
     check(done.returncode == 0 and out.rstrip().endswith("all good"), out.strip()[-600:])
+
+
+@test(limit=200)
+def systemd_scopes(t):
+    """--systemd-cgroup: a transient scope with the limits, which survive a daemon-reload, and nothing is left of it."""
+    in_vm(150, "python3", "-B", __file__)
+
+
+@test(limit=340)
+def systemd_engines(t):
+    """podman and docker with their systemd cgroup drivers (tests/engines/systemd.py)."""
+    if not (REPOSITORY / "build/engines/list").exists():
+        raise Skip("build/engines is missing: .ci/packages --unpack build/engines engines")
+    in_vm(300, "unshare", "-m", "python3", "-B", REPOSITORY / "tests/engines/systemd.py")
