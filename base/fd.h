@@ -5,9 +5,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 namespace minirun {
+
+/// Set at the very end of a process, whose descriptors the kernel closes without a call for each.
+inline bool process_ends = false;
 
 /// A move-only file descriptor. Empty is -1. `Tag` makes kinds distinct types.
 template <class Tag>
@@ -30,7 +35,8 @@ class BasicFd {
   [[nodiscard]] int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
   void reset() {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+    const int fd = std::exchange(fd_, -1);
+    if (fd >= 0 && !process_ends) ::close(fd);
   }
   /// Gives up ownership; the caller must close it.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
@@ -44,5 +50,19 @@ using DirFd = BasicFd<struct DirFdTag>;        ///< a directory, often O_PATH
 using MountFd = BasicFd<struct MountFdTag>;    ///< a detached mount (fsmount, open_tree)
 using PidFd = BasicFd<struct PidFdTag>;        ///< pidfd_open(2), CLONE_PIDFD
 using CgroupFd = BasicFd<struct CgroupFdTag>;  ///< a directory of cgroup2
+
+/// Closes descriptors (-1: none), neighbours with one call.
+inline void close_together(std::vector<int> fds) {
+  std::ranges::sort(fds);
+  for (auto at = fds.begin(); at != fds.end();) {
+    const int first = *at;
+    int last = first;
+    for (++at; at != fds.end() && *at == last + 1; ++at) last = *at;
+    if (first < 0 ||
+        ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(last), 0) == 0)
+      continue;
+    for (int fd = first; fd <= last; ++fd) ::close(fd);  // somebody's filter refuses the other
+  }
+}
 
 }  // namespace minirun

@@ -44,6 +44,7 @@ struct HostFacts {
   int kernel_major = 0, kernel_minor = 0;
   uid_t euid = 0;
   gid_t egid = 0;
+  bool plain_ids = false;  ///< real, effective and saved ids of ours are the same
   std::uint64_t page_size_bytes = 4096;
   unsigned cpus_online = 1;
   /// What we can pass on (our permitted set): in a container of somebody else's it is not all.

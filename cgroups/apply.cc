@@ -372,11 +372,13 @@ Status Cgroup::remove() {
   const std::size_t slash = leaf.rfind('/');
   const std::string above = slash == std::string::npos ? "." : leaf.substr(0, slash);
   if (own_leaf) {
-    leaf_.reset();  // whoever ran out of descriptors needs one for the next call
     made_.pop_back();
     Fd parent;
     const bool gone = ::unlinkat(mount_.get(), leaf.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
-    if (!gone) parent = Fd(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
+    if (!gone) {
+      leaf_.reset();  // whoever ran out of descriptors needs one for the next call
+      parent = Fd(open_beneath(mount_.get(), above.c_str(), O_PATH | O_DIRECTORY));
+    }
     if (parent)
       result = remove_cgroup_at(parent.get(), leaf.substr(slash == leaf.npos ? 0 : slash + 1));
     else if (!gone && errno != ENOENT)

@@ -247,17 +247,17 @@ std::vector<CgroupV1Mount> bound_to_v1(const std::vector<CgroupMembership>& memb
 
 Result<CgroupFacts> discover_cgroups(CgroupNeeds needs) {
   const bool why_missing = needs == CgroupNeeds::everything;
+  CgroupFacts facts;
+  if (is_whole_hierarchy(kUsualPlace)) facts.mount_point = kUsualPlace;
+  if (needs == CgroupNeeds::place && !facts.mount_point.empty()) return facts;
   auto memberships = parse_proc_cgroup(TRY(read_short("/proc/self/cgroup")));
   if (!why_missing)  // nobody will ask which v1 hierarchy holds what
     std::erase_if(memberships, [](const CgroupMembership& m) { return m.hierarchy != 0; });
   std::string own;
   for (const CgroupMembership& membership : memberships)
     if (membership.hierarchy == 0) own = membership.path;
-  CgroupFacts facts;
-  if (is_whole_hierarchy(kUsualPlace)) {
-    facts.mount_point = kUsualPlace;
+  if (!facts.mount_point.empty()) {
     facts.own_path = path_below_mount(own, "/");
-    if (needs == CgroupNeeds::place) return facts;
     if (const auto controllers = read_short(facts.mount_point + "/cgroup.controllers"))
       for (std::string_view name : split_words(*controllers)) facts.controllers.emplace_back(name);
     if (!why_missing || !lacks_usual_controller(facts)) return facts;

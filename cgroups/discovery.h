@@ -47,15 +47,15 @@ struct CgroupMembership {
 [[nodiscard]] std::vector<CgroupV1Mount> bound_to_v1(
     const std::vector<CgroupMembership>& memberships, const std::vector<CgroupMount>& mounts);
 
-/// What somebody wants to know beside the place of the cgroups.
+/// What somebody wants to know; each has what is above it.
 enum class CgroupNeeds {
-  place,        ///< nothing
-  controllers,  ///< those that cgroup2 has
-  everything    ///< and who holds the others
+  place,        ///< where cgroup2 is mounted
+  controllers,  ///< which it has, and our own cgroup
+  everything    ///< who holds the others
 };
 
 /// Facts about this process' cgroups. Where the whole hierarchy is mounted at /sys/fs/cgroup, the
-/// place takes 5 system calls.
+/// place takes 2 system calls, the controllers 8.
 /// No cgroup2 mount is a fact (an empty mount point), not an error.
 /// Errors: /proc/self/cgroup or mountinfo cannot be read.
 [[nodiscard]] Result<CgroupFacts> discover_cgroups(CgroupNeeds needs = CgroupNeeds::everything);

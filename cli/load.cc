@@ -28,11 +28,10 @@ void apply(const Overrides& overrides, ContainerSpec& spec) {
 }
 
 Result<ContainerSpec> original_spec(const ContainerDir& dir, const Record& record) {
-  LoadedSpec loaded = parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle,
-                                 caller_options());
+  LoadedSpec loaded = parse_spec(TRY(dir.document()), record.bundle, caller_options());
   for (const Finding& finding : loaded.findings)
     if (finding.level == Finding::Level::error)
-      return plain_error("config.json of " + dir.id(), finding.pointer + ": " + finding.message);
+      return plain_error("the document of " + dir.id(), finding.pointer + ": " + finding.message);
   apply({record.environment, record.arguments}, loaded.spec);
   return std::move(loaded.spec);
 }

@@ -129,7 +129,7 @@ class ProbeCommand : public Command {
     const HostFacts facts = TRY(discover_host());
     const StateRoot root = TRY(StateRoot::open(options.root, true));
     const Fd program = TRY(probe::open_probe_program());
-    const SignalFd signals = TRY(SignalFd::open());
+    const SignalFd signals = TRY(SignalFd::open(facts));
     probe::RecordRequest request;
     request.probes = names_;
     request.spec = loaded ? &loaded->spec : nullptr;

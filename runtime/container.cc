@@ -91,6 +91,7 @@ Result<HostFacts> discover_host_for(const ContainerSpec* spec, bool account) {
   if (limits || spec->root.kind == Root::Kind::overlay) TRY(read_kernel_version(facts));
   facts.euid = static_cast<uid_t>(::getauxval(AT_EUID));
   facts.egid = static_cast<gid_t>(::getauxval(AT_EGID));
+  facts.plain_ids = ::getauxval(AT_UID) == facts.euid && ::getauxval(AT_GID) == facts.egid;
   facts.page_size_bytes = ::getauxval(AT_PAGESZ);
   const OwnStatus own = TRY(read_own_status());
   facts.capabilities = own.permitted;
@@ -99,9 +100,10 @@ Result<HostFacts> discover_host_for(const ContainerSpec* spec, bool account) {
   // "lowerdir+" came with 6.7 (overlayfs documentation: 6.8 for data layers)
   facts.overlay_lowerdir_append = facts.kernel_at_least(6, 8);
   facts.overlay_detached_layers = facts.kernel_at_least(6, 15);
-  facts.cgroup = TRY(discover_cgroups(limits    ? CgroupNeeds::everything
-                                      : account ? CgroupNeeds::controllers
-                                                : CgroupNeeds::place));
+  // The cgroups of an ordinary user are beside their own.
+  facts.cgroup = TRY(discover_cgroups(limits                       ? CgroupNeeds::everything
+                                      : account || facts.euid != 0 ? CgroupNeeds::controllers
+                                                                   : CgroupNeeds::place));
   if (facts.euid != 0) facts.cgroup.delegated = may_make_cgroups(facts.cgroup);
   return facts;
 }
@@ -207,21 +209,23 @@ bool is_left(const ContainerView& view) {
          (view.record && view.record->foreground && !view.record->keep);
 }
 
-/// Makes the directory; the rest of a crash in its place is removed first.
-Result<ContainerDir> claim(const StateRoot& root, const std::string& id, const HostFacts& facts) {
-  Result<ContainerDir> dir = ContainerDir::create(root, id);
+/// Makes the directory with its record; the rest of a crash in its place is removed first.
+Result<ContainerDir> claim(const StateRoot& root, const Record& record, std::string_view document,
+                           const HostFacts& facts) {
+  const std::string& id = record.id;
+  Result<ContainerDir> dir = ContainerDir::create(root, record, document);
   if (dir || dir.error().errnum != EEXIST) return dir;
   Result<ContainerDir> existing = ContainerDir::open(root, id, Lock::try_exclusive);
   if (!existing) {
     if (existing.error().errnum == EWOULDBLOCK) return dir;
-    return ContainerDir::create(root, id);  // it was removed just now
+    return ContainerDir::create(root, record, document);  // it was removed just now
   }
   const ContainerView view = view_container(*existing, facts);
   if (!is_left(view)) return dir;
   TRY(kill_for_delete(view, facts));
   TRY(clean(root, *existing, view, facts, {}));
   existing = plain_error(id, "");  // gives the lock back
-  return ContainerDir::create(root, id);
+  return ContainerDir::create(root, record, document);
 }
 
 /// What of the host the container sees its NOTIFY_SOCKET in.
@@ -243,8 +247,6 @@ Status make_layer(const ContainerDir& dir) {
 
 Result<Creation> create_container(const StateRoot& root, Record record, const std::string& document,
                                   const LaunchPlan& plan, const LaunchContext& context) {
-  TRY(fault_point("state directory"));
-  Creation creation(root, TRY(claim(root, plan.id, context.facts)));
   record.id = plan.id;
   record.boot_id = TRY(read_boot_id());
   record.nonce = process_nonce();
@@ -256,16 +258,9 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   record.steps = plan.child.size();
   record.early_word = plan.early_word;
   if (plan.start_socket != Slot::none) record.start_socket = "start.sock";
+  TRY(fault_point("state directory"));
+  Creation creation(root, TRY(claim(root, record, document, context.facts)));
   TRY(fault_point("record"));
-  if (Status written = write_new_file(creation.dir.fd(), "record.json", to_json(record));
-      !written) {
-    if (written.error().errnum != EEXIST) return std::unexpected(std::move(written).error());
-    // Between our mkdir and our open another took the directory away and made its own: this one.
-    creation.keep();
-    return ContainerDir::exists(plan.id);
-  }
-  TRY(fault_point("document"));
-  TRY(write_new_file(creation.dir.fd(), "config.json", document));
   if (record.keep) TRY(make_layer(creation.dir));
   if (record.notify) TRY(make_notify(creation.dir));
   creation.record = std::move(record);
@@ -283,7 +278,7 @@ Result<Creation> create_container(const StateRoot& root, Record record, const st
   creation.launched = TRY(std::move(launched));
   creation.launched->init.cgroup = plan.cgroup.path;
   TRY(fault_point("commit"));
-  TRY(write_new_file(creation.dir.fd(), "init.json", to_json(creation.launched->init)));
+  TRY(creation.dir.write_init(creation.launched->init));
   if (context.clock != nullptr) context.clock->mark("commit");
   TRY(fault_point("word"));
   return creation;

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <span>
 
 #include "base/file.h"
 #include "cgroups/control.h"
@@ -151,13 +153,16 @@ Result<CgroupFd> cgroup_of_init(const ContainerView& view, const HostFacts& fact
   return os_error(EBUSY, view.cgroup_path(), "has cgroups below it that must take its processes");
 }
 
-Result<Child> spawn(const ContainerView& view, const ExecRequest& request, const Stage& stage,
-                    const HostFacts& facts) {
+Result<Child> spawn(const ContainerView& view, const ExecRequest& request, const Fd& stage,
+                    std::span<const int> slots, const HostFacts& facts) {
   const CgroupFd cgroup = TRY(exec_cgroup(view, request, facts));
-  Result<Child> child = spawn_stage(stage, 0, cgroup.get(), false, request.preserve_fds);
-  if (!child && child.error().errnum == EBUSY && request.cgroup.empty())
-    child =
-        spawn_stage(stage, 0, TRY(cgroup_of_init(view, facts)).get(), false, request.preserve_fds);
+  SpawnOptions options{.cgroup = cgroup.get(), .preserve_fds = request.preserve_fds};
+  Result<Child> child = spawn_stage(stage, slots, options);
+  if (!child && child.error().errnum == EBUSY && request.cgroup.empty()) {
+    const CgroupFd other = TRY(cgroup_of_init(view, facts));
+    options.cgroup = other.get();
+    child = spawn_stage(stage, slots, options);
+  }
   if (!child) return std::unexpected(explain_clone(std::move(child).error(), cgroup.get()));
   return child;
 }
@@ -192,20 +197,20 @@ Result<ExecResult> exec_in_container(const ContainerView& view, const ExecReques
   if (!paused && view.status != ContainerStatus::running && view.status != ContainerStatus::created)
     return plain_error(view.id, "container not running");
   const PidFd init = TRY(open_init(*view.init));
-  const SignalFd signals = TRY(SignalFd::open());
+  const SignalFd signals = TRY(SignalFd::open(facts));
   // What a careless caller left open must not reach a process that the container can look into.
   if (::close_range(static_cast<unsigned>(3 + request.preserve_fds), ~0U, CLOSE_RANGE_CLOEXEC) != 0)
     return os_error("close_range");
   const Steps steps = plan_exec(request, facts, view.id, view.record ? view.record->nonce : "");
   TRY(set_initial_affinity(request.process));
-  const Stage stage = TRY(make_stage(steps, 2, false));
+  const std::array slots{-1, init.get()};
+  const Fd stage = TRY(make_stage(steps, slots, false));
   if (const auto uid = host_uid(request.spec, request.process); uid && !request.process.terminal)
     give_standard_pipes(*uid);
   Launched process;
-  Child child = TRY(spawn(view, request, stage, facts));
+  Child child = TRY(spawn(view, request, stage, slots, facts));
   process.init.pid = child.pid;
   process.pidfd = std::move(child.pidfd);
-  TRY(send_slots(child, stage, {-1, init.get()}, 2));
   TRY(await_ready(process, std::move(child),
                   {.steps = steps,
                    .forks = has_pid_namespace(request.spec),

@@ -37,7 +37,7 @@ std::string hook_state(const Record& record, std::string_view status, pid_t pid)
 
 Hooks stored_hooks(const ContainerDir& dir, const Record& record) {
   if (!record.hooks) return {};
-  Result<std::string> text = read_file(dir.fd(), "config.json", 16 << 20);
+  Result<std::string> text = dir.document();
   if (!text) return {};
   return parse_spec(std::move(*text), record.bundle, caller_options()).spec.hooks;
 }

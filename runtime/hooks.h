@@ -68,7 +68,7 @@ class ContainerHooks {
   bool begun_ = false;
 };
 
-/// The hooks of an existing container, from its stored config.json; none when it has none or the
+/// The hooks of an existing container, from its stored document; none when it has none or the
 /// file cannot be read.
 [[nodiscard]] Hooks stored_hooks(const ContainerDir& dir, const Record& record);
 

@@ -9,8 +9,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
 
 #include "base/file.h"
 #include "cgroups/systemd.h"
@@ -99,12 +101,11 @@ class Launcher {
     mark("sources");
     TRY(fault_point("stage"));
     const Steps& child_steps = plan_.child;
-    const Stage stage =
-        TRY(make_stage(with_fault(child_steps, "child"), plan_.passed, context_.timing));
+    Fd stage = TRY(make_stage(with_fault(child_steps, "child"), passed(), context_.timing));
     mark("stage");
     if (plan_.stdio_owner) give_standard_pipes(*plan_.stdio_owner);
     TRY(fault_point("clone"));
-    TRY(start_child(stage));
+    TRY(start_child(std::move(stage)));
     mark("clone");
     TRY(fault_point("child attributes"));
     TRY(observe(launched_));
@@ -190,7 +191,7 @@ class Launcher {
   Status run_parent_steps() {
     if (plan_.parent.empty()) return {};
     const Steps steps = with_fault(plan_.parent, "parent");
-    std::string program = TRY(encode(steps, 0, false));
+    std::string program = TRY(encode(steps, {}, false));
     wire::Context context;
     context.base = program.data();
     context.program = reinterpret_cast<const wire::Program*>(program.data());
@@ -214,22 +215,31 @@ class Launcher {
     return {};
   }
 
-  Result<Child> clone_visiting(const Stage& stage) {
-    const Visit visit = TRY(Visit::enter(plan_.joined_for_clone, slots_));
-    return spawn_stage(stage, plan_.clone_flags,
-                       launched_.cgroup ? launched_.cgroup->fd().get() : -1, plan_.write_id_maps,
-                       plan_.preserve_fds);
+  /// The first slots, which are the child's, too.
+  [[nodiscard]] std::span<const int> passed() const {
+    return std::span(slots_).first(static_cast<std::size_t>(plan_.passed));
   }
 
-  Status start_child(const Stage& stage) {
+  Result<Child> clone_visiting(const Fd& stage) {
+    const Visit visit = TRY(Visit::enter(plan_.joined_for_clone, slots_));
+    SpawnOptions options{.flags = plan_.clone_flags,
+                         .cgroup = launched_.cgroup ? launched_.cgroup->fd().get() : -1,
+                         .wait_for_maps = plan_.write_id_maps,
+                         .preserve_fds = plan_.preserve_fds,
+                         .spent = {stage.get()}};
+    options.spent.insert(options.spent.end(), passed().begin(), passed().end());
+    return spawn_stage(stage, passed(), options);
+  }
+
+  Status start_child(Fd stage) {
     child_ = TRY(clone_visiting(stage));
+    (void)stage.release();
+    std::fill_n(slots_.begin(), plan_.passed, -1);
     placeholder_.reset();  // the scope has a process of its own now
     launched_.init.pid = child_.pid;
     launched_.pidfd = std::move(child_.pidfd);
-    TRY(fault_point("descriptors"));
-    if (plan_.write_id_maps) TRY(map_ids());
-    // From here on the child works while we do the rest.
-    return send_slots(child_, stage, slots_, plan_.passed);
+    TRY(fault_point("id maps"));
+    return plan_.write_id_maps ? map_ids() : Status();
   }
 
   Status map_ids() {

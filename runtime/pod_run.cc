@@ -455,7 +455,7 @@ Result<std::vector<PodResult>> run_pods(const std::vector<PlannedPod>& pods,
                                         const PodOptions& options, const HostFacts& facts,
                                         const StateRoot& root, const PodLog& log,
                                         const PodOutput& output) {
-  const SignalFd signals = TRY(SignalFd::open());
+  const SignalFd signals = TRY(SignalFd::open(facts));
   const PodContainer::Shared shared{.facts = facts,
                                     .root = root,
                                     .signal_fd = signals.get(),

@@ -97,6 +97,13 @@ void add_seccomp(const SeccompProgram* seccomp, Steps& steps) {
        .field = "linux.seccomp"});
 }
 
+/// An exec has saved the effective ids, and the file system's follow them (credentials(7)).
+bool changes_ids(const ProcessSteps& input) {
+  const User& user = input.process.user;
+  return input.spec.find_namespace(NamespaceType::user) != nullptr || !input.facts.plain_ids ||
+         user.uid != input.facts.euid || user.gid != input.facts.egid;
+}
+
 /// Bounding before ids (needs CAP_SETPCAP), ids before the sets (they change them), ambient last.
 void add_identity(const ProcessSteps& input, Steps& steps) {
   const Process& process = input.process;
@@ -119,8 +126,9 @@ void add_identity(const ProcessSteps& input, Steps& steps) {
                      .n = {static_cast<std::int64_t>(groups.size())},
                      .s = {blob(groups.data(), groups.size() * sizeof groups[0])},
                      .field = "process.user.additionalGids"});
-  steps.push_back(
-      {.op = Op::ids, .n = {process.user.uid, process.user.gid}, .field = "process.user"});
+  if (changes_ids(input))
+    steps.push_back(
+        {.op = Op::ids, .n = {process.user.uid, process.user.gid}, .field = "process.user"});
   steps.push_back({.op = Op::capset,
                    .n = {as_int(capabilities.effective), as_int(capabilities.permitted),
                          as_int(capabilities.inheritable)},
@@ -140,9 +148,13 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
     steps.push_back({.op = Op::check_executable,
                      .s = {executable_candidates(input.process), input.process.args},
                      .field = "process.args"});
-  // From here on it waits: with nothing of the host in /proc/PID/fd.
+  // From here on it waits: with nothing of the host in /proc/PID/fd. Where it does not wait, and
+  // nobody else is in its pid namespace, the exec closes them.
   const Slot kept = input.program != Slot::none ? input.program : input.start_socket;
-  steps.push_back({.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept)}});
+  const Namespace* pids = input.spec.find_namespace(NamespaceType::pid);
+  const bool unseen = input.early_word && pids != nullptr && pids->path.empty();
+  steps.push_back(
+      {.op = Op::close_fds, .n = {3 + input.preserve_fds, number(kept), unseen ? 1 : 0}});
   if (input.fork_late) {
     // Without no_new_privs it is stripped only under its filter, and so is what comes after.
     if (!input.process.no_new_privileges) {
@@ -196,7 +208,7 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
   if (process.no_new_privileges) {
     add_identity(input, steps);
     // set*id(2) clears it: armed again before the parent's word is awaited
-    steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    if (changes_ids(input)) steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
     steps.push_back({.op = Op::no_new_privs, .field = "process.noNewPrivileges"});
     add_word_of_parent(input, steps);
     add_seccomp(input.seccomp, steps);
@@ -206,7 +218,8 @@ void add_process_steps(const ProcessSteps& input, Steps& steps) {
     add_word_of_parent(input, steps);
     add_seccomp(input.seccomp, steps);
     add_identity(input, steps);
-    if (input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
+    if (input.die_with_parent && changes_ids(input))
+      steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
   }
   steps.push_back({.op = Op::execute,
                    .n = {input.program != Slot::none ? number(input.program) : 0},

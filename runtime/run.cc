@@ -20,7 +20,7 @@
 
 namespace minirun {
 
-Result<SignalFd> SignalFd::open() {
+Result<SignalFd> SignalFd::open(const HostFacts& facts) {
   sigset_t all;
   ::sigfillset(&all);
   // Faults of our own must not wait in a descriptor, and the alarm ends a blocking lock.
@@ -29,7 +29,7 @@ Result<SignalFd> SignalFd::open() {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
   if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return os_error("sigprocmask");
   // A caller that ignores it would have the kernel reap our children: no exit status (waitid(2)).
-  ::signal(SIGCHLD, SIG_DFL);
+  if ((facts.ignored_signals >> (SIGCHLD - 1) & 1U) != 0) ::signal(SIGCHLD, SIG_DFL);
   SignalFd result;
   result.fd_ = Fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!result.fd_) return os_error("signalfd");
@@ -221,7 +221,7 @@ void serve_listener(Launched& launched, const ContainerSpec& spec, const Record&
 
 Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                                  PhaseClock& clock, std::vector<std::uint32_t>* step_times) {
-  const SignalFd signals = TRY(SignalFd::open());
+  const SignalFd signals = TRY(SignalFd::open(facts));
   // Without a pid namespace orphans of the container come to us.
   if ((plan.clone_flags & static_cast<std::uint64_t>(CLONE_NEWPID)) == 0)
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -279,6 +279,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
   TRY(fault_point("remove the cgroup"));
   TRY(creation.end());
   TRY(fault_point("remove the state"));
+  process_ends = !creation.record.hooks;  // else all that is left is to say what happened
   around.handover.keep();
   if (keep) {
     creation.keep();
@@ -293,7 +294,7 @@ Result<RunResult> run_foreground(RunRequest request, const LaunchPlan& plan, con
 
 Result<pid_t> run_detached(RunRequest request, const LaunchPlan& plan, const HostFacts& facts,
                            PhaseClock& clock) {
-  const SignalFd signals = TRY(SignalFd::open());
+  const SignalFd signals = TRY(SignalFd::open(facts));
   Surroundings around = TRY(Surroundings::make(request, plan, signals));
   const LaunchContext context = around.context(request, plan, facts, signals, clock);
   Creation creation = TRY(

@@ -24,7 +24,7 @@ namespace minirun {
 struct RunRequest {
   const ContainerSpec& spec;
   Record record;         ///< bundle, rootfs, format ...; ids and times are filled in here
-  std::string document;  ///< the bytes for config.json
+  std::string document;  ///< the bytes of the spec, as they were given
   const StateRoot& root;
   bool timing = false;
   bool measure = false;  ///< read the counters at the end: somebody asks for them
@@ -34,10 +34,10 @@ struct RunRequest {
   Warn warn{};  ///< told what does not stop the command
 };
 
-/// Blocks and collects the signals of a foreground command; the destructor restores the mask.
+/// Blocks and collects the signals of a command.
 class SignalFd {
  public:
-  static Result<SignalFd> open();
+  static Result<SignalFd> open(const HostFacts& facts);
   SignalFd(SignalFd&&) noexcept = default;
   SignalFd& operator=(SignalFd&&) = delete;
   ~SignalFd();

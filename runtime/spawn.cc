@@ -1,5 +1,6 @@
 #include "runtime/spawn.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
@@ -24,38 +25,62 @@ extern const char minirun_stage_end[];
 
 namespace minirun {
 
-Result<Stage> make_stage(const Steps& child, int fd_count, bool timing) {
-  Stage stage;
-  const std::string program = TRY(encode(child, fd_count, timing));
+namespace {
+
+/// The headers of the stage's file, changed so that the segment for its program is `size` bytes
+/// from `offset`.
+Result<std::string> with_program(std::string_view stage, std::size_t offset, std::size_t size) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, stage.data(), sizeof header);
+  std::string headers(stage.substr(0, header.e_phoff + header.e_phnum * sizeof(Elf64_Phdr)));
+  for (std::size_t at = header.e_phoff; at < headers.size(); at += sizeof(Elf64_Phdr)) {
+    Elf64_Phdr segment;
+    std::memcpy(&segment, headers.data() + at, sizeof segment);
+    if (segment.p_vaddr != wire::program_address) continue;
+    segment.p_offset = offset;
+    segment.p_filesz = segment.p_memsz = size;
+    std::memcpy(headers.data() + at, &segment, sizeof segment);
+    return headers;
+  }
+  return plain_error("stage", "has no segment for its program");
+}
+
+}  // namespace
+
+Result<Fd> make_stage(const Steps& child, std::span<const int> slots, bool timing) {
+  const std::string program = TRY(encode(child, slots, timing));
 #ifndef MFD_EXEC
   constexpr unsigned MFD_EXEC = 0x10;
 #endif
-  stage.file = Fd(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
-  if (!stage.file && errno == EINVAL)  // before Linux 6.3 the flag is unknown and implied
-    stage.file = Fd(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!stage.file) return os_error("memfd_create", "vm.memfd_noexec may forbid it");
-  const auto size = static_cast<std::size_t>(minirun_stage_end - minirun_stage_begin);
+  Fd file(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
+  if (!file && errno == EINVAL)  // before Linux 6.3 the flag is unknown and implied
+    file = Fd(::memfd_create("minirun-stage", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file) return os_error("memfd_create", "vm.memfd_noexec may forbid it");
+  const std::string_view stage(minirun_stage_begin, minirun_stage_end);
   static constexpr std::size_t page = 4096;
   static const std::array<char, page> padding{};
-  stage.program_offset = (size + page - 1) / page * page;
-  stage.program_size = program.size();
-  iovec parts[3] = {{const_cast<char*>(minirun_stage_begin), size},
-                    {const_cast<char*>(padding.data()), stage.program_offset - size},
-                    {const_cast<char*>(program.data()), program.size()}};
-  const auto total = static_cast<ssize_t>(stage.program_offset + program.size());
-  if (TEMP_FAILURE_RETRY(::writev(stage.file.get(), parts, 3)) != total)
+  const std::size_t offset = (stage.size() + page - 1) / page * page;
+  std::string headers = TRY(with_program(stage, offset, program.size()));
+  const std::array<iovec, 4> parts{
+      {{headers.data(), headers.size()},
+       {const_cast<char*>(stage.data() + headers.size()), stage.size() - headers.size()},
+       {const_cast<char*>(padding.data()), offset - stage.size()},
+       {const_cast<char*>(program.data()), program.size()}}};
+  if (TEMP_FAILURE_RETRY(::writev(file.get(), parts.data(), parts.size())) !=
+      static_cast<ssize_t>(offset + program.size()))
     return os_error("stage", "write");
   // Sealed: whoever gets hold of it through /proc/PID/exe can change nothing (CVE-2019-5736).
-  if (::fcntl(stage.file.get(), F_ADD_SEALS,
-              F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) !=
+      0)
     return os_error("stage", "seal");
-  return stage;
+  return file;
 }
 
 namespace {
 
 struct StageEntry {
-  const Stage& stage;
+  int stage;
+  std::span<const int> slots;
   int channel;
   int inherited;  ///< the same for the stage, which argv names
   int parents_end;
@@ -82,6 +107,11 @@ struct StageEntry {
     if (result == 0) result = raw::call(__NR_setresuid, 0, 0, 0);
     call = wire::Call::setresuid;
   }
+  for (const int slot : entry->slots) {
+    if (slot < 0 || result < 0) continue;
+    result = raw::call(__NR_fcntl, slot, F_SETFD, 0);
+    call = wire::Call::fcntl;
+  }
   if (result == 0) {
     const char* const environment[] = {nullptr};
     call = wire::Call::execve;
@@ -89,8 +119,7 @@ struct StageEntry {
                  ? raw::call(__NR_fcntl, entry->channel, F_SETFD, 0)
                  : raw::call(__NR_dup3, entry->channel, entry->inherited, 0);
     if (result >= 0)
-      result = raw::call(__NR_execveat, entry->stage.file.get(), "", entry->argv, environment,
-                         AT_EMPTY_PATH);
+      result = raw::call(__NR_execveat, entry->stage, "", entry->argv, environment, AT_EMPTY_PATH);
   }
   wire::Message message{};
   message.kind = wire::MessageKind::failure;
@@ -114,9 +143,9 @@ long clone_to_stage(clone_args& arguments, const StageEntry& entry) noexcept {
       "test %%rax, %%rax\n\t"
       "jnz 1f\n\t"
       "mov %[entry], %%rdi\n\t"
-      "xor %%ebp, %%ebp\n\t"  // the entry may have been there
-
-      "call *%[function]\n\t"
+      "mov %[function], %%rax\n\t"
+      "xor %%ebp, %%ebp\n\t"  // one of the two may have been there
+      "call *%%rax\n\t"
       "hlt\n"
       "1:"
       : "+a"(result)
@@ -144,66 +173,49 @@ long clone_to_stage(clone_args& arguments, const StageEntry& entry) noexcept {
 
 }  // namespace
 
-Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup, bool wait_for_maps,
-                          int preserve_fds) {
+Result<Child> spawn_stage(const Fd& stage, std::span<const int> slots,
+                          const SpawnOptions& options) {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
     return os_error("socketpair");
   Child child;
-  child.channel = Fd(pair[0]);
-  const Fd other(pair[1]);
+  Fd other(pair[0]);  // the lower one: a neighbour of what is spent
+  child.channel = Fd(pair[1]);
   // Below all that the stage opens, which then closes what is above in one call.
-  const int lowest = STDERR_FILENO + 1 + preserve_fds;
-  const int inherited = stage.file.get() > lowest && other.get() > lowest ? lowest : other.get();
+  const int lowest = STDERR_FILENO + 1 + options.preserve_fds;
+  const bool free = stage.get() > lowest && other.get() > lowest &&
+                    std::ranges::none_of(slots, [&](int slot) { return slot == lowest; });
+  const int inherited = free ? lowest : other.get();
   const std::string channel = std::to_string(inherited);
-  const std::string size = std::to_string(stage.program_size);
-  const std::string offset = std::to_string(stage.program_offset);
-  const char* const argv[] = {"minirun-stage", channel.c_str(), size.c_str(), offset.c_str(),
-                              nullptr};
+  const char* const argv[] = {"minirun-stage", channel.c_str(), nullptr};
   int pidfd = -1;
   clone_args arguments{};
-  arguments.flags = static_cast<__u64>(flags) | CLONE_PIDFD;
+  arguments.flags = options.flags | CLONE_PIDFD;
   arguments.pidfd = reinterpret_cast<__u64>(&pidfd);
   arguments.exit_signal = SIGCHLD;
-  if (cgroup >= 0) {
+  if (options.cgroup >= 0) {
     arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<__u64>(cgroup);
+    arguments.cgroup = static_cast<__u64>(options.cgroup);
   }
-  const StageEntry entry{stage, other.get(), inherited, child.channel.get(), wait_for_maps, argv};
+  const StageEntry entry{.stage = stage.get(),
+                         .slots = slots,
+                         .channel = other.get(),
+                         .inherited = inherited,
+                         .parents_end = child.channel.get(),
+                         .wait_for_maps = options.wait_for_maps,
+                         .argv = argv};
   // A child that first waits for us cannot have us wait for it.
-  if (!wait_for_maps) arguments.flags |= CLONE_VM | CLONE_VFORK;
-  const long pid = wait_for_maps ? raw::call(__NR_clone3, &arguments, sizeof arguments)
-                                 : clone_to_stage(arguments, entry);
+  if (!options.wait_for_maps) arguments.flags |= CLONE_VM | CLONE_VFORK;
+  const long pid = options.wait_for_maps ? raw::call(__NR_clone3, &arguments, sizeof arguments)
+                                         : clone_to_stage(arguments, entry);
   if (pid == 0) enter_stage(&entry);
   if (pid < 0) return os_error(static_cast<int>(-pid), "clone3");
+  std::vector<int> spent = options.spent;
+  spent.push_back(other.release());
+  close_together(std::move(spent));
   child.pid = static_cast<pid_t>(pid);
   child.pidfd = PidFd(pidfd);
   return child;
-}
-
-Status send_slots(const Child& child, const Stage& stage, const std::vector<int>& slots,
-                  int count) {
-  std::vector<int> fds = {stage.file.get()};
-  fds.insert(fds.end(), slots.begin() + 1, slots.begin() + count);
-  for (std::size_t at = 0; at < fds.size(); at += wire::fds_per_message) {
-    const std::size_t part = std::min<std::size_t>(fds.size() - at, wire::fds_per_message);
-    char byte = 0;
-    iovec vector{&byte, 1};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * wire::fds_per_message)> control{};
-    msghdr message{};
-    message.msg_iov = &vector;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = CMSG_SPACE(sizeof(int) * part);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * part);
-    std::memcpy(CMSG_DATA(header), fds.data() + at, sizeof(int) * part);
-    if (TEMP_FAILURE_RETRY(::sendmsg(child.channel.get(), &message, MSG_NOSIGNAL)) < 0)
-      return os_error("stage", "send descriptors");
-  }
-  return {};
 }
 
 }  // namespace minirun

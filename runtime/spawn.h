@@ -1,10 +1,11 @@
-// Owns: the way into the stage: its sealed memory file, the clone, the descriptors that it is sent.
+// Owns: the way into the stage: its sealed memory file and the clone.
 // Must not: know a plan, a container or a cgroup's path (launch.h and exec.h do).
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/fd.h"
@@ -13,26 +14,25 @@
 
 namespace minirun {
 
-/// The sealed memory file with the stage and a program, and where the program is in it.
-struct Stage {
-  Fd file;
-  std::size_t program_offset = 0;
-  std::size_t program_size = 0;
-};
-[[nodiscard]] Result<Stage> make_stage(const Steps& child, int fd_count, bool timing);
+/// The sealed memory file with the stage and a program, whose slots are these descriptors of ours
+/// (-1: not yet there).
+[[nodiscard]] Result<Fd> make_stage(const Steps& child, std::span<const int> slots, bool timing);
 
 struct Child {
   pid_t pid = 0;
   PidFd pidfd;
   Fd channel;
 };
-/// clone3 with `flags` into `cgroup` (-1: ours), which executes the stage. With `wait_for_maps`
-/// it first waits for a byte, and then becomes root of its user namespace. It inherits the
-/// descriptors 3 to 2 + `preserve_fds`.
-[[nodiscard]] Result<Child> spawn_stage(const Stage& stage, std::uint64_t flags, int cgroup,
-                                        bool wait_for_maps, int preserve_fds);
-/// Sends the stage's file and slots 1 .. count-1 of `slots`.
-[[nodiscard]] Status send_slots(const Child& child, const Stage& stage,
-                                const std::vector<int>& slots, int count);
+struct SpawnOptions {
+  std::uint64_t flags = 0;  ///< CLONE_NEW*
+  int cgroup = -1;          ///< where it begins; -1: in ours
+  /// It first waits for a byte, then becomes root of its user namespace.
+  bool wait_for_maps = false;
+  int preserve_fds = 0;         ///< it inherits the descriptors 3 to 2 + this
+  std::vector<int> spent = {};  ///< of ours, closed after it; still the caller's when it fails
+};
+/// clone3(2); the child executes the stage, and inherits the slots that it was made with.
+[[nodiscard]] Result<Child> spawn_stage(const Fd& stage, std::span<const int> slots,
+                                        const SpawnOptions& options);
 
 }  // namespace minirun

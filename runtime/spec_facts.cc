@@ -25,7 +25,7 @@ bool apparmor_is_on() {
 
 /// Runs steps in this process; false when one failed. What they opened is closed again.
 bool try_steps(const Steps& steps) {
-  Result<std::string> program = encode(steps, 0, false);
+  Result<std::string> program = encode(steps, {}, false);
   if (!program) return false;
   std::vector<int> slots(wire::max_slots, -1);
   wire::Context context;

@@ -45,9 +45,7 @@ Status expect_created(const ContainerView& view) {
 }
 
 Result<ContainerSpec> read_spec(const ContainerDir& dir, const Record& record) {
-  return parse_spec(TRY(read_file(dir.fd(), "config.json", 16 << 20)), record.bundle,
-                    caller_options())
-      .spec;
+  return parse_spec(TRY(dir.document()), record.bundle, caller_options()).spec;
 }
 
 /// The stage counts its steps from the first one of a plan that only `create` had. The last ones
@@ -199,7 +197,7 @@ Status start_container(const StateRoot& root, const std::string& id, const HostF
   TRY(expect_created(view));
   if (!view.record->process)
     return plain_error("process", "config.json has none: it is needed to start a container");
-  const SignalFd signals = TRY(SignalFd::open());
+  const SignalFd signals = TRY(SignalFd::open(facts));
   return Starter(root, std::move(dir), std::move(view), facts, warn, signals).start();
 }
 

@@ -15,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -37,7 +38,9 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr int record_version = 1;
+constexpr int record_version = 2;
+constexpr const char* record_file = "record.json";
+constexpr const char* init_file = "init.json";
 
 std::string string_of(const json& object, const char* key) {
   const auto it = object.find(key);
@@ -253,7 +256,7 @@ int lock_new(int fd) {
   for (int round = 0; round < ContainerDir::lock_seconds * 1000; ++round) {
     if (TEMP_FAILURE_RETRY(::flock(fd, LOCK_EX | LOCK_NB)) == 0) return 0;
     if (errno != EWOULDBLOCK) return -1;
-    if (::faccessat(fd, "record.json", F_OK, 0) == 0) {
+    if (::faccessat(fd, record_file, F_OK, 0) == 0) {
       errno = EEXIST;
       return -1;
     }
@@ -269,9 +272,12 @@ std::unexpected<Error> ContainerDir::exists(const std::string& id) {
   return os_error(EEXIST, id, "a container with this id exists");
 }
 
-Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::string& id) {
-  // Whoever finds a directory without a record and without a lock may remove it; so after locking
-  // we look whether it is still there. Bounded: each round means that somebody cleaned up.
+Result<ContainerDir> ContainerDir::create(const StateRoot& root, const Record& record,
+                                          std::string_view document) {
+  const std::string& id = record.id;
+  const std::string text = fmt::format("{}\n{}", to_json(record), document);
+  // Whoever finds a directory without a record and without a lock may remove it; then the record
+  // cannot be made in it. Bounded: each round means that somebody cleaned up.
   for (int round = 0; round < 100; ++round) {
     if (::mkdirat(root.fd(), id.c_str(), 0700) != 0) {
       if (errno == EEXIST) return exists(id);
@@ -286,15 +292,20 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const std::stri
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, root.path() + "/" + id);
     }
-    struct stat info{};
-    if (lock_new(dir.fd()) != 0 || ::fstat(dir.fd(), &info) != 0) {
+    if (lock_new(dir.fd()) != 0) {
       const int error = errno;
       if (error == EEXIST) return exists(id);
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, id, "lock");
     }
     dir.exclusive_ = true;
-    if (info.st_nlink != 0) return dir;
+    Status written = write_new_file(dir.fd(), record_file, text);
+    if (written) return dir;
+    // Between our mkdir and our open another took the directory away and made its own: this one.
+    if (written.error().errnum == EEXIST) return exists(id);
+    if (written.error().errnum == ENOENT) continue;
+    ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
+    return std::unexpected(std::move(written).error());
   }
   return os_error(EAGAIN, id, "the directory was removed each time it was made");
 }
@@ -353,12 +364,35 @@ Status ContainerDir::upgrade_lock() {
   return {};
 }
 
+namespace {
+
+constexpr std::size_t largest_record = 17 << 20;  // a document of 16 MiB, and the line before it
+
+}  // namespace
+
 Result<Record> ContainerDir::record() const {
-  return parse_record(TRY(read_file(fd(), "record.json")));
+  const std::string text = TRY(read_file(fd(), record_file, largest_record));
+  return parse_record(std::string_view(text).substr(0, text.find('\n')));
+}
+
+Result<std::string> ContainerDir::document() const {
+  std::string text = TRY(read_file(fd(), record_file, largest_record));
+  const std::size_t end = text.find('\n');
+  if (end == std::string::npos) return plain_error(record_file, "has no document");
+  text.erase(0, end + 1);
+  return text;
 }
 
 Result<Init> ContainerDir::init() const {
-  return parse_init(TRY(read_file(fd(), "init.json")));
+  std::array<char, PATH_MAX> text;
+  const ssize_t size = ::readlinkat(fd(), init_file, text.data(), text.size());
+  if (size < 0) return os_error(init_file);
+  return parse_init({text.data(), static_cast<std::size_t>(size)});
+}
+
+Status ContainerDir::write_init(const Init& init) const {
+  if (::symlinkat(to_json(init).c_str(), fd(), init_file) != 0) return os_error(init_file);
+  return {};
 }
 
 Status ContainerDir::check_ours() const {
@@ -379,17 +413,16 @@ Status ContainerDir::check_ours() const {
       const std::string_view name = buffer.data() + at + 19;
       at += length;
       if (name == "." || name == "..") continue;
-      record = record || name == "record.json";
-      others = others || name == "config.json" || name == "init.json";
-      if (name != "record.json" && name != "config.json" && name != "init.json" &&
-          name != "start.sock" && name != "notify" && name != "network" && name != "layer" &&
-          name != "resources.json" && !name.starts_with(".init.json.") &&
+      record = record || name == record_file;
+      others = others || name == init_file;
+      if (name != record_file && name != init_file && name != "start.sock" && name != "notify" &&
+          name != "network" && name != "layer" && name != "resources.json" &&
           !name.starts_with(".resources.json."))
         foreign = name;
     }
   }
   // `remove` takes record.json last, so that nothing else can be there without it.
-  if (foreign.empty() && others && !record) foreign = "config.json without record.json";
+  if (foreign.empty() && others && !record) foreign = "init.json without record.json";
   if (foreign.empty()) return {};
   return plain_error(
       id_, fmt::format("is not a container's directory ({}): it stays as it is", foreign));
@@ -397,7 +430,7 @@ Status ContainerDir::check_ours() const {
 
 Status ContainerDir::remove(const StateRoot& root) {
   // The usual files by name: reading the directory first takes twice as many system calls.
-  for (const char* name : {"init.json", "config.json", "record.json"}) ::unlinkat(fd(), name, 0);
+  for (const char* name : {init_file, record_file}) ::unlinkat(fd(), name, 0);
   if (::unlinkat(root.fd(), id_.c_str(), AT_REMOVEDIR) == 0) return {};
   ::unlinkat(fd(), "start.sock", 0);  // without a descriptor: there may be none left
   if (::unlinkat(root.fd(), id_.c_str(), AT_REMOVEDIR) == 0) return {};

@@ -1,6 +1,7 @@
 // Owns: what is on disk about containers: <root>/<id>/ with record.json (immutable, written before
-// the first resource exists), init.json (once the container is committed), config.json (the user's
-// document) and start.sock. The directory itself is the lock.
+// the first resource exists: a line of ours, and behind it the user's document as it was given),
+// init.json (once the container is committed: a symbolic link whose target is the text, since that
+// is one system call and there whole or not at all) and start.sock. The directory is the lock.
 // Must not: touch processes or cgroups, or store a status: that is derived (runtime/status.h).
 #pragma once
 
@@ -31,15 +32,15 @@ struct Record {
   std::string bundle;        ///< absolute; the directory of the document
   std::string rootfs;        ///< what `state` shows
   std::string oci_version;
-  std::string format;                   ///< "oci" or "short": how to read config.json again
+  std::string format;                   ///< "oci" or "short": how to read the document again
   std::string start_socket;             ///< empty: the container was started by `run`
   std::vector<std::string> rdt_groups;  ///< of resctrl, made for it: removed with it
   bool foreground = false;  ///< it dies with its `minirun run`; `gc` may remove the rest
   bool keep = false;        ///< `run --keep`: not removed at the end
-  bool hooks = false;       ///< config.json has hooks: read again where they are due
+  bool hooks = false;       ///< the document has hooks: read again where they are due
   bool notify = false;      ///< has a directory for a NOTIFY_SOCKET
   bool early_word = false;  ///< committed before the first process was ready (LaunchPlan)
-  bool process = true;      ///< config.json has what `start` needs
+  bool process = true;      ///< the document has what `start` needs
   std::uint64_t steps = 0;  ///< of the child's plan; with it `start` names the one that failed
   std::map<std::string, std::string> annotations;
   std::vector<std::string> arguments;    ///< `run SPEC -- COMMAND`: replaces the document's
@@ -61,6 +62,7 @@ struct Init {
 };
 
 [[nodiscard]] std::string to_json(const Record& record);
+/// Of the first line of record.json.
 [[nodiscard]] Result<Record> parse_record(std::string_view text);
 [[nodiscard]] std::string to_json(const Init& init);
 [[nodiscard]] Result<Init> parse_init(std::string_view text);
@@ -90,9 +92,10 @@ enum class Lock { none, try_exclusive, exclusive };
 /// The open directory of one container and, while it lives, its lock.
 class ContainerDir {
  public:
-  /// Makes the directory and locks it. Error: exists(), also when ours was removed before it was
-  /// open and another made his in its place.
-  static Result<ContainerDir> create(const StateRoot& root, const std::string& id);
+  /// Makes the directory, locks it and writes its record. Error: exists(), also when ours was
+  /// removed before it was open and another made his in its place.
+  static Result<ContainerDir> create(const StateRoot& root, const Record& record,
+                                     std::string_view document);
 
   /// Opens an existing one. Errors: ENOENT "container does not exist"; EWOULDBLOCK when another
   /// minirun works on it (try_exclusive); ETIMEDOUT after `lock_seconds` (exclusive).
@@ -116,7 +119,10 @@ class ContainerDir {
   [[nodiscard]] Status upgrade_lock();
 
   [[nodiscard]] Result<Record> record() const;
+  [[nodiscard]] Result<std::string> document() const;
   [[nodiscard]] Result<Init> init() const;
+  /// Commits the container. Errors: EEXIST; ENAMETOOLONG for a cgroup path of almost 4 KiB.
+  [[nodiscard]] Status write_init(const Init& init) const;
 
   /// Fails unless there is nothing here but what a create makes: a wrong --root must not cost
   /// anybody their files. For a directory whose record cannot be read.

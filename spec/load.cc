@@ -25,26 +25,26 @@ std::unexpected<Error> too_large(const std::string& name) {
   return plain_error(name, fmt::format("larger than {} MiB", kMostBytes >> 20));
 }
 
-Result<std::string> read_all(int fd, const std::string& name) {
-  struct stat info{};
-  if (::fstat(fd, &info) != 0) return os_error(name);
-  const bool regular = S_ISREG(info.st_mode);
-  if (regular && static_cast<std::uint64_t>(info.st_size) > kMostBytes) return too_large(name);
+/// From the beginning of a file that we have opened; from where the caller left it of one that we
+/// were given (`seekable` false), which may be a pipe.
+Result<std::string> read_all(int fd, const std::string& name, bool seekable) {
   std::string text;
-  // One byte more than the file has, so that the end is seen by the same read.
-  std::size_t want = regular ? static_cast<std::size_t>(info.st_size) + 1 : 65536;
   std::size_t used = 0;
   for (;;) {
-    text.resize(used + want);
-    const ssize_t n = ::read(fd, text.data() + used, want);
+    text.resize_and_overwrite(used + 65536, [](char*, std::size_t size) { return size; });
+    const std::size_t want = text.size() - used;
+    const ssize_t n = seekable ? ::pread(fd, text.data() + used, want, static_cast<off_t>(used))
+                               : ::read(fd, text.data() + used, want);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == ESPIPE && seekable) {  // a pipe, a socket or a terminal
+      seekable = false;
+      continue;
+    }
     if (n < 0) return os_error(name);
     used += static_cast<std::size_t>(n);
     if (used > kMostBytes) return too_large(name);
-    // Less than asked for is the end of a regular file.
-    if (n == 0 || (regular && static_cast<std::size_t>(n) < want)) break;
-    want = std::max<std::size_t>(want - static_cast<std::size_t>(n), 4096);
-    if (!regular) want = 65536;
+    // Less than asked for is the end of what can be read at an offset, without a call that says 0.
+    if (n == 0 || (seekable && static_cast<std::size_t>(n) < want)) break;
   }
   text.resize(used);
   return text;
@@ -174,7 +174,7 @@ LoadedSpec parse_spec(std::string text, std::string base_dir, const SpecOptions&
 Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options) {
   if (path.empty()) return os_error(ENOENT, path);
   if (path == "-") {
-    std::string text = TRY(read_all(STDIN_FILENO, "standard input"));
+    std::string text = TRY(read_all(STDIN_FILENO, "standard input", false));
     LoadedSpec loaded = parse_spec(std::move(text), TRY(working_directory()), options);
     loaded.name = "standard input";
     return loaded;
@@ -196,7 +196,7 @@ Result<LoadedSpec> load_spec(const std::string& path, const SpecOptions& options
     name = path;
     base = parent_of(path);
   }
-  std::string text = TRY(read_all(file.get(), name));
+  std::string text = TRY(read_all(file.get(), name, true));
   base = TRY(absolute(base));
   const bool manifest = (name.ends_with(".yaml") || name.ends_with(".yml")) && may_be_yaml(text);
   LoadedSpec loaded =

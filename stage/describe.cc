@@ -272,7 +272,7 @@ std::string describe(const Step& step) {
     case Op::check_executable:
       return fmt::format("look for {}", joined(step.list(0), ", "));
     case Op::close_fds:
-      return fmt::format("close descriptors from {} on", n[0]);
+      return fmt::format("close descriptors from {} on{}", n[0], n[2] != 0 ? ", by the exec" : "");
     case Op::reset_signals:
       return n[0] == 0 ? "unblock all signals"
                        : fmt::format("unblock all signals, do not ignore {:#x}", n[0]);

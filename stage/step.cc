@@ -37,6 +37,12 @@ class Encoder {
     std::memcpy(bytes_.data() + at, data, size);
   }
 
+  std::uint32_t add_numbers(std::span<const int> numbers) {
+    const std::uint32_t at = place(numbers.size_bytes());
+    if (!numbers.empty()) put(at, numbers.data(), numbers.size_bytes());
+    return at;
+  }
+
   std::string take() && { return std::move(bytes_); }
   [[nodiscard]] std::size_t size() const { return bytes_.size(); }
 
@@ -70,7 +76,7 @@ class Encoder {
 
 }  // namespace
 
-Result<std::string> encode(const Steps& steps, int fd_count, bool timing) {
+Result<std::string> encode(const Steps& steps, std::span<const int> slots, bool timing) {
   Encoder encoder(steps.size());
   std::uint32_t environment = 0;
   const StringList* environment_list = nullptr;
@@ -97,13 +103,15 @@ Result<std::string> encode(const Steps& steps, int fd_count, bool timing) {
     }
     encoder.put(sizeof(wire::Program) + i * sizeof flat, &flat, sizeof flat);
   }
+  const std::uint32_t fds = encoder.add_numbers(slots);
   if (encoder.size() > std::numeric_limits<std::int32_t>::max())
     return plain_error("program", "arguments and environment are larger than 2 GiB");
   const wire::Program program{wire::magic,
                               static_cast<std::uint32_t>(encoder.size()),
                               static_cast<std::uint32_t>(steps.size()),
                               sizeof(wire::Program),
-                              static_cast<std::uint32_t>(fd_count),
+                              static_cast<std::uint32_t>(slots.size()),
+                              fds,
                               timing ? 1U : 0U};
   encoder.put(0, &program, sizeof program);
   return std::move(encoder).take();

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -86,7 +87,8 @@ class Slots {
 
 /// The flat program (stage/wire.h) of `steps`. Errors: more than 4 GiB, an empty list of
 /// candidates.
-[[nodiscard]] Result<std::string> encode(const Steps& steps, int fd_count, bool timing);
+[[nodiscard]] Result<std::string> encode(const Steps& steps, std::span<const int> slots,
+                                         bool timing);
 
 /// The rule of the kernel that a step broke, and the remedy, where they can be told from the call
 /// and its errno; empty otherwise.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -57,12 +58,13 @@ TEST(Encode, TheInterpreterReadsBackWhatWasWritten) {
       {.op = Op::home, .n = {5, 1000}, .s = {StringList{"A=1", "B=2"}}},
       {.op = Op::execute,
        .s = {StringList{"/bin/x"}, StringList{"x", "", "z"}, StringList{"A=1", "B=2"}}}};
-  std::string program = encode(steps, 7, true).value();
+  std::string program = encode(steps, std::array{-1, 7, 9}, true).value();
   wire::Context context;
   context.base = program.data();
   context.program = reinterpret_cast<const wire::Program*>(program.data());
   EXPECT_EQ(context.program->size, program.size());
-  EXPECT_EQ(context.program->fd_count, 7U);
+  ASSERT_EQ(context.program->fd_count, 3U);
+  EXPECT_EQ(reinterpret_cast<const int*>(context.base + context.program->fds)[2], 9);
   wire::relocate(context);
   wire::relocate(context);  // harmless
   const auto* flat = reinterpret_cast<const wire::Step*>(context.base + context.program->steps);

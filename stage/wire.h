@@ -10,7 +10,8 @@ namespace minirun::wire {
 
 inline constexpr std::uint32_t magic = 0x3174736d;  // "mst1"
 inline constexpr int max_slots = 1024;              ///< descriptors that one program can name
-inline constexpr int fds_per_message = 250;         ///< below SCM_MAX_FD, 253
+/// Where the stage finds its program: a segment of its own, which the parent's file fills.
+inline constexpr std::uintptr_t program_address = 0x10000000;
 
 /// One operation; `n` and `s` are described beside each. "slot" is an index into the table of
 /// descriptors; -1 is none. "path in root" is resolved below the slot with RESOLVE_IN_ROOT.
@@ -83,7 +84,8 @@ enum class Op : std::uint16_t {
   barrier,           // n0 MessageKind to send, 0: none; waits for the parent's byte
   listen_start,      // n0 slot of a listening socket: wait for `start`
   check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
-  close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays
+  close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays;
+                     // n2 1: at the exec will do
   reset_signals,     // n0 those that are ignored, bit n-1 for signal n
   execute,  // s0 list of candidates, s1 argv, s2 envp; n0 above 0: the program is that slot instead
   // ---- faults, only ever written by test builds
@@ -114,7 +116,8 @@ struct Program {
   std::uint32_t size;  ///< of everything, this header included
   std::uint32_t step_count;
   std::uint32_t steps;     ///< offset
-  std::uint32_t fd_count;  ///< slots 0 .. fd_count-1 come with the first messages
+  std::uint32_t fd_count;  ///< slots 0 .. fd_count-1 are inherited
+  std::uint32_t fds;       ///< offset of their numbers
   std::uint32_t timing;    ///< 1: report the time of each step
 };
 

@@ -141,28 +141,42 @@ bool reset_signals(const Step& step) noexcept {
   return true;
 }
 
+/// F_SETFD of an open descriptor cannot fail.
+void close_at_exec(int fd) noexcept {
+  if (fd >= 0) call(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
+}
+
 /// Closes all but the channel and one slot, now and not at the exec: whoever can look into
 /// /proc/PID/fd of a process that waits must find no directory of the host (CVE-2016-9962,
 /// CVE-2024-21626). The channel may have a number that the caller wants preserved.
 bool close_fds(Context& context, const Step& step) noexcept {
+  const auto first = static_cast<int>(step.n[0]);
+  // Where the caller has fewer descriptors than it wants preserved, one of ours may be among them.
+  for (std::uint32_t i = 0; i < context.program->fd_count; ++i)
+    if (context.slots[i] < first) close_at_exec(context.slots[i]);
+  constexpr unsigned close_range_cloexec = 4;
+  if (step.n[2] != 0) {
+    if (context.channel < first) close_at_exec(context.channel);
+    const long marked = call(__NR_close_range, first, ~0U, close_range_cloexec);
+    return marked < 0 ? context.fail(Call::close_range, marked) : true;
+  }
   int keep[2] = {context.channel, context.slot(step.n[1])};
   if (keep[0] > keep[1]) {
     const int lower = keep[1];
     keep[1] = keep[0];
     keep[0] = lower;
   }
-  auto from = static_cast<int>(step.n[0]);
+  int from = first;
   long result = 0;
   for (const int fd : keep) {
+    close_at_exec(fd);
     if (fd < from) continue;
     if (fd > from) result = call(__NR_close_range, from, fd - 1, 0);
     if (result < 0) return context.fail(Call::close_range, result);
     from = fd + 1;
   }
   result = call(__NR_close_range, from, ~0U, 0);
-  if (result < 0) return context.fail(Call::close_range, result);
-  result = call(__NR_fcntl, context.channel, F_SETFD, FD_CLOEXEC);
-  return result < 0 ? context.fail(Call::fcntl, result) : true;
+  return result < 0 ? context.fail(Call::close_range, result) : true;
 }
 
 void send_timings(const Context& context) noexcept {

@@ -30,10 +30,7 @@ bool propagation(Context& context, const Step& step) noexcept {
 }
 
 bool attach_root(Context& context, const Step& step) noexcept {
-  const int root = context.slot(step.n[0]);
-  if (!over_root(context, root)) return false;
-  const long result = call(__NR_fchdir, root);
-  return result < 0 ? context.fail(Call::fchdir, result) : true;
+  return over_root(context, context.slot(step.n[0]));
 }
 
 /// The mount that a path ends on; "/.." climbs to whatever is stacked on the root.
@@ -86,7 +83,7 @@ bool change_root(Context& context, const Step& step) noexcept {
 // first, one call each; and because anything that stayed would be the host's whole tree, within
 // reach of setns(2), the end of it is verified.
 bool pivot(Context& context, const Step& step) noexcept {
-  long result = context.here >= 0 ? call(__NR_fchdir, context.slot(step.n[1])) : 0;
+  long result = call(__NR_fchdir, context.slot(step.n[1]));
   if (result < 0) return context.fail(Call::fchdir, result);
   if (step.n[2] != 0) return change_root(context, step);
   result = call(__NR_pivot_root, ".", ".");

@@ -1,9 +1,6 @@
 // Owns: the entry of the stage, the first program of every container: at most 25 kB, no library,
 // executed from a sealed memory file, so that what a container finds behind /proc/PID/exe is never
-// a file of the host (CVE-2019-5736). It receives descriptors and a program, and interprets it.
-#include <linux/errno.h>
-#include <linux/mman.h>
-
+// a file of the host (CVE-2019-5736). It inherits descriptors and a program, and interprets it.
 #include "stage/freestanding/interpreter.h"
 #include "stage/freestanding/raw.h"
 
@@ -21,7 +18,13 @@ void* memset(void* to, int byte, std::size_t size) {
   return to;
 }
 [[noreturn]] void stage_main(const long* stack);
+extern char stage_program[];  // at program_address
 }
+
+// The linker gives this section a segment of its own, of which the parent sets place and size in
+// the file: the kernel maps the program with the stage.
+asm(".pushsection .program, \"aw\", %nobits\n"
+    ".balign 4096\n.globl stage_program\nstage_program: .skip 4096\n.popsection\n");
 
 namespace minirun::wire {
 namespace {
@@ -36,36 +39,6 @@ int number(const char* text) noexcept {
   int value = 0;
   for (; *text >= '0' && *text <= '9'; ++text) value = value * 10 + (*text - '0');
   return value;
-}
-
-struct Vector {
-  void* base;
-  std::size_t size;
-};
-struct SocketMessage {
-  void* name;
-  std::uint32_t name_length;
-  Vector* vector;
-  std::size_t vector_length;
-  void* control;
-  std::size_t control_length;
-  std::int32_t flags;
-};
-
-/// Receives one packet of descriptors into slots[at...]; the number of them, or -errno.
-long receive_fds(int channel, int at) noexcept {
-  char byte;
-  Vector vector = {&byte, 1};
-  alignas(8) static char control[16 + sizeof(int) * (fds_per_message + 2)];
-  SocketMessage packet = {nullptr, 0, &vector, 1, control, sizeof control, 0};
-  const long result = call(__NR_recvmsg, channel, &packet, 0x40000000 /* MSG_CMSG_CLOEXEC */);
-  if (result < 0) return result;
-  if (result == 0 || packet.control_length < 16) return -EPIPE;
-  const std::size_t size = *reinterpret_cast<std::size_t*>(control) - 16;
-  const auto count = static_cast<long>(size / sizeof(int));
-  if (at + count > max_slots) return -EMFILE;
-  __builtin_memcpy(slots + at, control + 16, size);
-  return count;
 }
 
 [[noreturn]] void end(int status) noexcept {
@@ -90,36 +63,17 @@ long receive_fds(int channel, int at) noexcept {
 
 void stage_main(const long* stack) {
   using namespace minirun::wire;
-  // argv: name, number of the channel, size of the program, its offset in the memory file
+  // argv: name, number of the channel
   const auto* const* argv = reinterpret_cast<const char* const*>(stack + 1);
+  if (stack[0] < 2) end(125);
   Context context;
-  if (stack[0] < 4) end(125);
   context.channel = number(argv[1]);
   context.slots = slots;
-  for (int& slot : slots) slot = -1;
-  const long first = receive_fds(context.channel, 0);
-  context.failure.step = ~0U;
-  if (first < 1) {
-    context.fail(Call::recvmsg, first < 0 ? first : -EPIPE);
-    report(context);
-  }
-  // The first descriptor is the memory file that holds this very program and its steps.
-  const long base = call(__NR_mmap, 0, number(argv[2]), PROT_READ | PROT_WRITE, MAP_PRIVATE,
-                         slots[0], number(argv[3]));
-  if (base < 0 && base > -4096) {
-    context.fail(Call::mmap, base);
-    report(context);
-  }
-  context.base = reinterpret_cast<char*>(base);
-  context.program = reinterpret_cast<const Program*>(base);
-  for (long have = first; have < static_cast<long>(context.program->fd_count);) {
-    const long more = receive_fds(context.channel, static_cast<int>(have));
-    if (more < 1) {
-      context.fail(Call::recvmsg, more < 0 ? more : -EPIPE);
-      report(context);
-    }
-    have += more;
-  }
+  context.base = stage_program;
+  context.program = reinterpret_cast<const Program*>(context.base);
+  const auto* fds = reinterpret_cast<const int*>(context.base + context.program->fds);
+  const int count = static_cast<int>(context.program->fd_count);
+  for (int i = 0; i < max_slots; ++i) slots[i] = i < count ? fds[i] : -1;
   if (context.program->timing != 0 &&
       context.program->step_count <= sizeof timings / sizeof timings[0])
     context.timings = timings;

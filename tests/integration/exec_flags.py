@@ -77,6 +77,15 @@ def exec_status(t):
 
 
 @test()
+def exec_preserves_nothing_of_ours(t):
+    """--preserve-fds of more descriptors than the caller has passes on what there is, and none of minirun's own."""
+    name = container(t)
+    out = t.minirun("exec", "--preserve-fds", "30", name, "ls", "/proc/self/fd").good().out.split()
+    equal(out, ["0", "1", "2", "3"], "the descriptors of ls, of which 3 is the directory")
+    t.minirun("delete", "-f", name).good()
+
+
+@test()
 def exec_process(t):
     """`--process FILE`: the OCI process object; what it leaves out is as in the container; a bad one names the field."""
     name = container(t)

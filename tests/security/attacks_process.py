@@ -532,21 +532,23 @@ def test_59_reused_pid(lab):
         time.sleep(0.1)  # start times are counted in hundredths of a second
         name = lab.start(lab.config("sleep", "60"))
         path = os.path.join(lab.state, name, "init.json")
-        state = json.loads(harness.read(path))
+        state = json.loads(os.readlink(path))
+
+        def name_victim(start):
+            os.remove(path)
+            os.symlink(json.dumps({"pid": victim.pid, "startTime": start}), path)
         for start in (state["startTime"], 1, 2**63):
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump({"pid": victim.pid, "startTime": start}, file)
+            name_victim(start)
             for words in (("kill", name, "KILL"), ("kill", "--all", name, "KILL"),
                           ("exec", name, "/probe", "true"), ("delete", name), ("state", name)):
                 lab.minirun(*words)
                 check(victim.poll() is None, f"{words[0]} killed a stranger")
-                if not os.path.exists(path):
+                if not os.path.lexists(path):
                     break
-            if not os.path.exists(path):
+            if not os.path.lexists(path):
                 name = lab.start(lab.config("sleep", "60"))
                 path = os.path.join(lab.state, name, "init.json")
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({"pid": victim.pid, "startTime": 1}, file)
+        name_victim(1)
         answer = lab.delete(name)
         check(answer.status == 0 and victim.poll() is None, "delete -f killed a stranger")
         check(not subprocess.run(["pgrep", "-f", "^/probe sleep 60$"], capture_output=True, timeout=10,
