@@ -77,6 +77,9 @@ Status change_root_by_chroot(const ContainerSpec& spec, LaunchPlan& plan) {
   // What a user namespace has inherited is locked: it can be covered, not taken off.
   const bool userns = spec.find_namespace(NamespaceType::user) != nullptr;
   for (Step& step : plan.child) {
+    // Over the host's /proc a mount may stay that nothing needed (`mask`): here the old root goes
+    // on below the new one, and a procfs under such a mount would be in sight.
+    if (step.op == Op::make_mount && step.n[5] == 0) step.n[3] = 0;
     if (step.op != Op::pivot_root) continue;
     step.n[2] = userns ? 2 : 1;
     step.s[0] = userns ? std::move(mounts.kernel) : std::move(mounts.on_root);

@@ -140,6 +140,10 @@ def no_pivot_on_an_initramfs(t):
         check(text.startswith("mount: permission denied"), f"another reason: {text!r}")
         masks = config["linux"].pop("maskedPaths"), config["linux"].pop("readonlyPaths")
         minirun("run", "--no-pivot", "--bundle", "/work", "four")  # the same works where nothing is masked
+        # Of the covers for files and for directories only one is needed: the other must not hide the host's procfs.
+        config["linux"]["maskedPaths"] = ["/proc/uptime"]
+        text = minirun("run", "--no-pivot", "--bundle", "/work", "four-files", status=1)
+        check(text.startswith("mount: permission denied"), f"another reason: {text!r}")
         config["linux"]["maskedPaths"], config["linux"]["readonlyPaths"] = masks
         config["linux"]["namespaces"].append({"type": "user"})
         for kind in ("uidMappings", "gidMappings"):
