@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -38,6 +39,19 @@ Result<std::string> read_file(int directory, const std::string& name, std::size_
   }
   text.resize(held);
   return text;
+}
+
+Result<std::string> read_pieces(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return os_error(path);
+  std::string text;
+  std::array<char, 16384> piece{};
+  for (;;) {
+    const ssize_t size = TEMP_FAILURE_RETRY(::read(file.get(), piece.data(), piece.size()));
+    if (size < 0) return os_error(path);
+    if (size == 0) return text;
+    text.append(piece.data(), static_cast<std::size_t>(size));
+  }
 }
 
 Status write_all(int fd, std::string_view text, const std::string& object) {

@@ -21,6 +21,9 @@ namespace minirun {
 [[nodiscard]] Result<std::string> read_file(int directory, const std::string& name,
                                             std::size_t limit = 1 << 20);
 
+/// All of a file of procfs that comes in pieces: read until there is nothing more.
+[[nodiscard]] Result<std::string> read_pieces(const std::string& path);
+
 /// A new file, O_EXCL: EEXIST when it is there.
 [[nodiscard]] Status write_new_file(int directory, const std::string& name, std::string_view text,
                                     mode_t mode = 0600);

@@ -39,7 +39,9 @@ std::string plan_text(const LaunchPlan& plan, const HostFacts& facts) {
   }
   text += "\nparent, before the clone\n";
   for (const Step& step : plan.parent) text += step_line(step);
-  text += "\nclone3 into the cgroup\n";
+  text +=
+      "\nclone3 into the cgroup\n  it dies with minirun until it is committed\n"
+      "  it executes the stage\n";
   if (plan.clone_flags != 0) text += fmt::format("  {}\n", namespaces_line(plan.clone_flags));
   for (const JoinForClone& join : plan.joined_for_clone)
     text += fmt::format("  {}, for the clone\n",

@@ -259,18 +259,33 @@ class Planner {
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
   }
 
+  /// mount(2) makes the super block read-only, too, which others may have mounted: all of a network
+  /// namespace have one sysfs.
+  [[nodiscard]] bool has_super_block_of_its_own(std::string_view type) const {
+    const auto is_new = [this](NamespaceType kind) {
+      const Namespace* ns = spec_.find_namespace(kind);
+      return ns != nullptr && ns->path.empty();
+    };
+    if (type == "sysfs") return is_new(NamespaceType::network);
+    if (type == "proc") return is_new(NamespaceType::pid);
+    if (type == "mqueue") return is_new(NamespaceType::ipc);
+    return true;
+  }
+
   /// Lets mount(2) make it, where it can say the same. Not in a user namespace, where the host's
   /// mounts are locked.
   void allow_old_call(Step& step) const {
     constexpr std::array types = {"proc", "sysfs", "tmpfs", "devpts", "mqueue"};
     const auto attributes = static_cast<std::uint64_t>(step.n[1]);
-    const std::uint64_t read_only = MOUNT_ATTR_RDONLY;  // of the super block, too, as with runc
-    const std::optional<std::int64_t> flags = old_flags(attributes & ~read_only);
+    const bool read_only = (attributes & MOUNT_ATTR_RDONLY) != 0;
+    const std::uint64_t rest = attributes & ~std::uint64_t{MOUNT_ATTR_RDONLY};
+    const std::optional<std::int64_t> flags = old_flags(rest);
     if (userns_ || !flags || !fits_one_string(step.list(1)) ||
-        std::ranges::find(types, step.text(0)) == types.end())
+        std::ranges::find(types, step.text(0)) == types.end() ||
+        (read_only && !has_super_block_of_its_own(step.text(0))))
       return;
     step.n[3] = 1;
-    step.n[4] = *flags | ((attributes & read_only) != 0 ? 1 : 0);  // MS_RDONLY
+    step.n[4] = *flags | (read_only ? 1 : 0);  // MS_RDONLY
   }
 
   /// mount(2) takes one string of all options.

@@ -8,7 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -295,7 +295,8 @@ std::string ContainerView::cgroup_path() const {
 namespace {
 
 /// Of a container that was committed. Either file may be unreadable: what lives is still found.
-ContainerStatus status_of(const ContainerView& view, const HostFacts& facts) {
+ContainerStatus status_of(const ContainerView& view, const ContainerDir& dir,
+                          const HostFacts& facts) {
   if (view.record) {
     const Result<std::string> boot = read_boot_id();
     if (!boot || view.record->boot_id != *boot) return ContainerStatus::stopped;
@@ -308,8 +309,10 @@ ContainerStatus status_of(const ContainerView& view, const HostFacts& facts) {
   if (events.frozen) return ContainerStatus::paused;
   switch (view.init ? what_executes(view.init->pid) : Executes::program) {
     case Executes::stage:
-      return view.record && view.record->early_word ? ContainerStatus::creating
-                                                    : ContainerStatus::created;
+      // A program that looks like the stage must not seem to be created for ever.
+      if (view.record && view.record->early_word)
+        return dir.busy() ? ContainerStatus::creating : ContainerStatus::running;
+      return ContainerStatus::created;
     case Executes::program:
       return ContainerStatus::running;
     case Executes::nothing:
@@ -328,7 +331,7 @@ ContainerView view_container(const ContainerDir& dir, const HostFacts& facts) {
   view.committed = init || init.error().errnum != ENOENT;
   if (init) view.init = std::move(*init);
   if (view.committed)
-    view.status = status_of(view, facts);
+    view.status = status_of(view, dir, facts);
   else
     view.status = dir.busy() ? ContainerStatus::creating : ContainerStatus::crashed;
   return view;
@@ -368,7 +371,7 @@ Status kill_container(const StateRoot& root, const std::string& id, int signal, 
                       const HostFacts& facts) {
   const ContainerDir dir = TRY(ContainerDir::open(root, id, Lock::none));
   const ContainerView view = view_container(dir, facts);
-  if (!lives(view.status)) {
+  if (!lives(view.status) && !(view.status == ContainerStatus::creating && view.committed)) {
     if (all && view.record && view.status == ContainerStatus::stopped) return {};
     return plain_error(id, "container not running");
   }
@@ -394,16 +397,18 @@ Status destroy_container(const StateRoot& root, ContainerDir& dir, const Contain
 namespace {
 
 /// Whoever has the lock goes on by itself, unless somebody has stopped it (Ctrl-Z), and until then
-/// nobody else may touch the container: it is woken. A foreground run, whose program is dead, then
-/// removes it; a create that has not committed is told to give up.
-void wake_holder(const ContainerDir& dir, const ContainerView& view) {
-  pid_t pid = 0;
-  const PidFd holder = dir.lock_holder(pid);
-  if (!holder) return;
-  const Result<ProcessStat> stat = read_process_stat(pid);
-  if (!stat || stat->state != 'T') return;
-  if (!view.committed) ::syscall(SYS_pidfd_send_signal, holder.get(), SIGTERM, nullptr, 0);
-  ::syscall(SYS_pidfd_send_signal, holder.get(), SIGCONT, nullptr, 0);
+/// nobody else may touch the container: it is woken. Who serves a container whose program is dead
+/// then removes it; a create that has not committed is told to give up.
+void wake_holders(const ContainerDir& dir, const ContainerView& view) {
+  for (const pid_t pid : dir.lock_holders()) {
+    const PidFd holder(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    const Result<ProcessStat> stat = read_process_stat(pid);
+    if (!holder || !stat || stat->state != 'T') continue;
+    const std::vector<pid_t> still = dir.lock_holders();
+    if (std::ranges::find(still, pid) == still.end()) continue;  // else the pidfd is of this one
+    if (!view.committed) ::syscall(SYS_pidfd_send_signal, holder.get(), SIGTERM, nullptr, 0);
+    ::syscall(SYS_pidfd_send_signal, holder.get(), SIGCONT, nullptr, 0);
+  }
 }
 
 }  // namespace
@@ -423,7 +428,7 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
-  if (force) wake_holder(*found, view);
+  if (force) wake_holders(*found, view);
   TRY(fault_point("lock"));
   // Waits for a foreground run to take its own container away, and for nobody else's work.
   Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);

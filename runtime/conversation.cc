@@ -234,9 +234,11 @@ Status give_word(Launched& launched, const std::function<Error(const wire::Failu
   bool unread = !TRY(send_word(launched.channel));
   for (;;) {
     std::optional<StageMessage> packet = TRY(receive(launched.channel.get(), signal_fd, &unread));
-    if (!packet && unread && launched.init.pid > 0)  // it died on the way to our word
+    if (!packet && unread) {  // it died on the way to our word
+      if (launched.init.pid == 0) return plain_error("first process", "ended before the program");
       return std::unexpected(
           explain_death(launched.init.pid, launched.cgroup ? &*launched.cgroup : nullptr));
+    }
     if (!packet) {  // close-on-exec: the program runs
       // config-linux.md: what was moved is not moved back by the runtime.
       if (launched.devices) launched.devices->keep();

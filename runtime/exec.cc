@@ -63,7 +63,6 @@ Steps plan_exec(const ExecRequest& request, const HostFacts& facts, const std::s
   const ContainerSpec& spec = request.spec;
   const Process& process = request.process;
   Steps steps;
-  steps.push_back({.op = Op::death_signal, .n = {SIGKILL}});
   // Visible in the container from the fork on: nobody there may attach to it (CVE-2016-9962).
   steps.push_back({.op = Op::dumpable, .n = {0}});
   if (process.exec_cpu_affinity && !process.exec_cpu_affinity->final.empty())

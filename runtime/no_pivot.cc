@@ -1,17 +1,12 @@
 #include "runtime/no_pivot.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <ranges>
 #include <set>
 #include <vector>
 
-#include "base/fd.h"
+#include "base/file.h"
 #include "base/text.h"
-#include "cgroups/files.h"
 
 namespace minirun {
 namespace {
@@ -27,20 +22,6 @@ std::string plain(std::string_view path) {
     if (escaped) i += 3;
   }
   return text;
-}
-
-/// In pieces: a short read is not the end of it.
-Result<std::string> own_mountinfo() {
-  const Fd file(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
-  if (!file) return os_error("/proc/self/mountinfo");
-  std::string text;
-  std::array<char, 16384> part{};
-  while (true) {
-    const ssize_t size = TEMP_FAILURE_RETRY(::read(file.get(), part.data(), part.size()));
-    if (size < 0) return os_error("/proc/self/mountinfo");
-    if (size == 0) return text;
-    text.append(part.data(), static_cast<std::size_t>(size));
-  }
 }
 
 }  // namespace
@@ -73,7 +54,7 @@ HostMounts host_mounts(std::string_view mountinfo) {
 }
 
 Status change_root_by_chroot(const ContainerSpec& spec, LaunchPlan& plan) {
-  HostMounts mounts = host_mounts(TRY(own_mountinfo()));
+  HostMounts mounts = host_mounts(TRY(read_pieces("/proc/self/mountinfo")));
   // What a user namespace has inherited is locked: it can be covered, not taken off.
   const bool userns = spec.find_namespace(NamespaceType::user) != nullptr;
   for (Step& step : plan.child) {

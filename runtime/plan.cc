@@ -63,7 +63,6 @@ class Planner {
     plan_rest();
     plan_cgroup();
     plan_namespaces();
-    plan_.child.push_back({.op = Op::death_signal, .n = {SIGKILL}});
     // In a pid namespace that is shared others see this process while it has mounts of the host.
     if (!owns(NamespaceType::pid) && facts_.euid == 0)
       plan_.child.push_back({.op = Op::dumpable, .n = {0}});
@@ -196,7 +195,10 @@ class Planner {
     } else {
       plan_.clone_flags = fresh;
     }
-    if (plan_.forks) joins_.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
+    if (plan_.forks) {
+      joins_.push_back({.op = Op::fork_into, .field = "linux.namespaces"});
+      joins_.push_back({.op = Op::death_signal, .n = {SIGKILL}});  // a fork has none
+    }
     if (user != nullptr) {
       plan_.write_id_maps = !joins_user;
       plan_.expect_id_maps = joins_user;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -85,11 +86,16 @@ bool heads_pid_namespace(pid_t pid) {
 
 Executes what_executes(pid_t pid) {
   std::array<char, 64> target{};
-  const ssize_t size =
-      ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), target.data(), target.size());
+  const std::string path = fmt::format("/proc/{}/exe", pid);
+  const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
   const std::string_view name(target.data(), size < 0 ? 0 : static_cast<std::size_t>(size));
   if (size < 0 && errno == ENOENT) return Executes::nothing;
-  return name.starts_with("/memfd:minirun-stage") ? Executes::stage : Executes::program;
+  // A memory file has no name in any directory; a file of an image with this one has.
+  struct stat info{};
+  return name.starts_with("/memfd:minirun-stage") && ::stat(path.c_str(), &info) == 0 &&
+                 info.st_nlink == 0
+             ? Executes::stage
+             : Executes::program;
 }
 
 }  // namespace minirun

@@ -168,9 +168,12 @@ void add_word_of_parent(const ProcessSteps& input, Steps& steps) {
                      .n = {input.process.terminal ? 1 : 0},
                      .field = "process.terminal"});
   }
-  steps.push_back(
-      {.op = Op::barrier,
-       .n = {input.early_word ? 0 : static_cast<std::int64_t>(wire::MessageKind::ready)}});
+  // The word may be there when the parent is not any more, and its death met no death signal
+  // between a change of ids and the next step.
+  const bool unguarded = input.early_word && input.process.no_new_privileges && changes_ids(input);
+  steps.push_back({.op = Op::barrier,
+                   .n = {input.early_word ? 0 : static_cast<std::int64_t>(wire::MessageKind::ready),
+                         unguarded ? 1 : 0}});
   if (!input.die_with_parent) steps.push_back({.op = Op::death_signal, .n = {0}});
   if (input.start_socket != Slot::none)
     steps.push_back({.op = Op::listen_start, .n = {number(input.start_socket)}});

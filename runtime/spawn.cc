@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -111,6 +112,11 @@ struct StageEntry {
     if (slot < 0 || result < 0) continue;
     result = raw::call(__NR_fcntl, slot, F_SETFD, 0);
     call = wire::Call::fcntl;
+  }
+  // No word can be there yet for a child without a parent: with CLONE_VFORK the parent waits.
+  if (result == 0) {
+    result = raw::call(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    call = wire::Call::prctl;
   }
   if (result == 0) {
     const char* const environment[] = {nullptr};

@@ -31,7 +31,8 @@ struct SpawnOptions {
   int preserve_fds = 0;         ///< it inherits the descriptors 3 to 2 + this
   std::vector<int> spent = {};  ///< of ours, closed after it; still the caller's when it fails
 };
-/// clone3(2); the child executes the stage, and inherits the slots that it was made with.
+/// clone3(2); the child executes the stage, inherits the slots that it was made with, and dies with
+/// its parent.
 [[nodiscard]] Result<Child> spawn_stage(const Fd& stage, std::span<const int> slots,
                                         const SpawnOptions& options);
 

@@ -216,36 +216,29 @@ bool ContainerDir::busy() const {
 
 namespace {
 
-/// Of proc(5) "locks", the holder of an exclusive flock(2) of this file; 0: nobody.
+/// Of proc(5) "locks", who has a flock(2) of this file:
 /// "1: FLOCK  ADVISORY  WRITE 708 00:19:1234 0 EOF", and "1: -> FLOCK ..." for those that wait.
-pid_t flock_holder(const struct stat& file, std::string_view locks) {
+std::vector<pid_t> flock_holders(const struct stat& file, std::string_view locks) {
   const std::string wanted =
       fmt::format("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+  std::vector<pid_t> holders;
   for (const std::string_view line : split(locks, '\n')) {
     const auto words = split_words(line);
-    if (words.size() < 6 || words[1] != "FLOCK" || words[3] != "WRITE" || words[5] != wanted)
-      continue;
+    if (words.size() < 6 || words[1] != "FLOCK" || words[5] != wanted) continue;
     pid_t pid = 0;
     std::from_chars(words[4].data(), words[4].data() + words[4].size(), pid);
-    return std::max(pid, 0);  // -1: in no pid namespace that we see
+    if (pid > 0) holders.push_back(pid);  // -1: in no pid namespace that we see
   }
-  return 0;
+  return holders;
 }
 
 }  // namespace
 
-PidFd ContainerDir::lock_holder(pid_t& pid) const {
+std::vector<pid_t> ContainerDir::lock_holders() const {
   struct stat info{};
   if (::fstat(fd(), &info) != 0) return {};
-  const auto ask = [&] {
-    const Result<std::string> locks = read_file(AT_FDCWD, "/proc/locks", 16 << 20);
-    return locks ? flock_holder(info, *locks) : 0;
-  };
-  pid = ask();
-  if (pid == 0) return {};
-  PidFd holder(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!holder || ask() != pid) return {};  // it was its pid when we opened it
-  return holder;
+  const Result<std::string> locks = read_pieces("/proc/locks");
+  return locks ? flock_holders(info, *locks) : std::vector<pid_t>();
 }
 
 namespace {
@@ -366,7 +359,9 @@ Status ContainerDir::upgrade_lock() {
 
 namespace {
 
-constexpr std::size_t largest_record = 17 << 20;  // a document of 16 MiB, and the line before it
+/// A document of 16 MiB, and the line before it, in which its annotations stand once more, with up
+/// to six characters for one.
+constexpr std::size_t largest_record = 128 << 20;
 
 }  // namespace
 
@@ -386,6 +381,8 @@ Result<std::string> ContainerDir::document() const {
 Result<Init> ContainerDir::init() const {
   std::array<char, PATH_MAX> text;
   const ssize_t size = ::readlinkat(fd(), init_file, text.data(), text.size());
+  if (size < 0 && errno == EINVAL)  // a file: of version 1
+    return parse_init(TRY(read_file(fd(), init_file)));
   if (size < 0) return os_error(init_file);
   return parse_init({text.data(), static_cast<std::size_t>(size)});
 }
@@ -417,6 +414,7 @@ Status ContainerDir::check_ours() const {
       others = others || name == init_file;
       if (name != record_file && name != init_file && name != "start.sock" && name != "notify" &&
           name != "network" && name != "layer" && name != "resources.json" &&
+          name != "config.json" &&  // of version 1
           !name.starts_with(".resources.json."))
         foreign = name;
     }

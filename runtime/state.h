@@ -110,9 +110,9 @@ class ContainerDir {
   /// True while another minirun has the exclusive lock: a create or delete is going on.
   [[nodiscard]] bool busy() const;
 
-  /// The process that has the exclusive lock, by a pidfd so that the pid cannot become another's;
-  /// empty when there is none, or when /proc/locks does not show it (another pid namespace, btrfs).
-  [[nodiscard]] PidFd lock_holder(pid_t& pid) const;
+  /// The processes that have the lock, exclusive or shared; without those that /proc/locks does not
+  /// show (of another pid namespace, or on btrfs).
+  [[nodiscard]] std::vector<pid_t> lock_holders() const;
 
   /// Who serves a container that others may look at keeps a shared lock for its life.
   [[nodiscard]] Status share_lock();
@@ -121,7 +121,8 @@ class ContainerDir {
   [[nodiscard]] Result<Record> record() const;
   [[nodiscard]] Result<std::string> document() const;
   [[nodiscard]] Result<Init> init() const;
-  /// Commits the container. Errors: EEXIST; ENAMETOOLONG for a cgroup path of almost 4 KiB.
+  /// Commits the container. Errors: EEXIST; ENAMETOOLONG for a cgroup path that is longer than a
+  /// link's target may be (4 KiB, on XFS 1 KiB).
   [[nodiscard]] Status write_init(const Init& init) const;
 
   /// Fails unless there is nothing here but what a create makes: a wrong --root must not cost

@@ -141,10 +141,9 @@ std::string_view name(wire::Call call) {
                                                "set_mempolicy", "personality",
                                                "setgroups",     "capset",
                                                "seccomp",       "accept",
-                                               "recvmsg",       "sendmsg",
-                                               "close_range",   "fcntl",
-                                               "execve",        "open",
-                                               "dup3",          "mmap",
+                                               "sendmsg",       "close_range",
+                                               "fcntl",         "execve",
+                                               "open",          "dup3",
                                                "getdents64",    "program",
                                                "injected fault"};
   static_assert(std::size(names) == static_cast<std::size_t>(wire::Call::count_));

@@ -81,7 +81,8 @@ enum class Op : std::uint16_t {
   // ---- terminal
   console,  // n0 root slot, n1 uid, n2 rows, n3 columns, n4 1: /dev/console too, n5 1: for a fork
   // ---- protocol
-  barrier,           // n0 MessageKind to send, 0: none; waits for the parent's byte
+  barrier,           // n0 MessageKind to send, 0: none; waits for the parent's byte; n1 1: the
+                     // parent may have died since
   listen_start,      // n0 slot of a listening socket: wait for `start`
   check_executable,  // s0 list of candidates: fails as exec would; s1 argv, for the words
   close_fds,         // n0 first descriptor to close, n1 slot to keep or -1; the channel stays;
@@ -204,14 +205,12 @@ enum class Call : std::uint32_t {
   capset,
   seccomp,
   accept,
-  recvmsg,
   sendmsg,
   close_range,
   fcntl,
   execve,
   open,
   dup3,
-  mmap,
   getdents64,
   program,
   injected,

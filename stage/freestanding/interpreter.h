@@ -21,7 +21,7 @@ struct Context {
   int parent_root = -1;
   bool through_links = false;   ///< the last open_target followed a link
   bool links_followed = false;  ///< any attach did
-  int here = -1;                ///< the working directory, unless it is the root (`mount_inside`)
+  int here = -1;                ///< the working directory, if `mount_inside` has chosen it
   bool two_calls = false;       ///< the kernel has no open_tree_attr(2)
   // See the operation `mask`.
   bool mask_attached = false;

@@ -54,14 +54,13 @@ namespace {
 
 /// Waits for the parent's word. Its end of file means that it died before it committed: this
 /// process is then nobody's, and ends (crash safety, security reference 3.2).
-bool wait_go(Context& context) noexcept {
+void wait_go(const Context& context) noexcept {
   char go = 0;
   long size;
   do {
     size = call(__NR_read, context.channel, &go, sizeof go);
   } while (size == -EINTR);
   if (size <= 0) call(__NR_exit_group, 1);
-  return true;
 }
 
 bool barrier(Context& context, const Step& step) noexcept {
@@ -71,7 +70,12 @@ bool barrier(Context& context, const Step& step) noexcept {
     const long result = send_message(context.channel, message, offsetof(Message, failure), -1);
     if (result < 0) return context.fail(Call::sendmsg, result);
   }
-  return wait_go(context);
+  wait_go(context);
+  constexpr unsigned peek_only = 0x2 | 0x40;  // MSG_PEEK, MSG_DONTWAIT
+  char byte = 0;
+  if (step.n[1] != 0 && call(__NR_recvfrom, context.channel, &byte, 1, peek_only, 0, 0) == 0)
+    call(__NR_exit_group, 1);
+  return true;
 }
 
 // `minirun start` connects; one wins and is told so with a packet, the others see the socket
@@ -146,8 +150,8 @@ void close_at_exec(int fd) noexcept {
   if (fd >= 0) call(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
 }
 
-/// Closes all but the channel and one slot, now and not at the exec: whoever can look into
-/// /proc/PID/fd of a process that waits must find no directory of the host (CVE-2016-9962,
+/// Closes all but the channel and one slot, now and (without n2) not at the exec: whoever can look
+/// into /proc/PID/fd of a process that waits must find no directory of the host (CVE-2016-9962,
 /// CVE-2024-21626). The channel may have a number that the caller wants preserved.
 bool close_fds(Context& context, const Step& step) noexcept {
   const auto first = static_cast<int>(step.n[0]);

@@ -5,13 +5,14 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import termios
 import time
 
-from harness import check, descendants, equal, parent_of, read, replace_state, test, wait_until
+from harness import Skip, check, descendants, equal, parent_of, read, replace_state, test, wait_until
 from integration.bundles import busybox_root
 
 
@@ -86,6 +87,45 @@ def stopped_create(t):
     check(time.monotonic() - began < 3, f"delete took {time.monotonic() - began:.1f} s")
     errors = creator.communicate(timeout=20)[1]
     check(creator.returncode == 1 and "aborted by SIGTERM" in errors, f"{creator.returncode}, {errors!r}")
+
+
+@test(both=True)
+def killed_before_its_program(t):
+    """`start` of a container whose first process dies before it has the word is an error, not a program that ran."""
+    name = t.id()
+    hook = t.write("hook", "#!/bin/sh\npid=$(/bin/busybox sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')\nkill -9 $pid\n", 0o755)
+
+    def change(config):
+        config["hooks"] = {"createRuntime": [{"path": "/bin/true"}], "startContainer": [{"path": "/hook"}]}
+        config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "pid"]
+        config["mounts"] = [m for m in config["mounts"] if m["type"] != "proc"]
+        config["linux"]["maskedPaths"] = config["linux"]["readonlyPaths"] = []
+    directory = bundle(t, change=change)
+    (t.dir / "busybox/hook").write_text(read(hook))
+    (t.dir / "busybox/hook").chmod(0o755)
+    t.minirun("create", "--bundle", directory, name).good()
+    result = t.minirun("start", name)
+    t.refused(result, "before the program", status=1)
+    t.minirun("delete", "-f", name).good()
+
+
+@test(both=True)
+def run_dies_before_its_program(t):
+    """A SIGKILL of `run` before the container's first process has done anything ends it: the program never runs."""
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    name, mark = t.id(), t.dir / "busybox/mark"
+    words = t.command("run", "--bundle", bundle(t, "/bin/busybox", "touch", "/mark",
+                                                change=lambda config: config["root"].update(readonly=False)), name)
+    # The first prctl(2) of the child is its death signal: its parent is killed before that takes effect.
+    tracer = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=prctl", "-e",
+                               "inject=prctl:delay_enter=2000000:when=1", *words], stdin=subprocess.DEVNULL)
+    wait_until(lambda: len(descendants(tracer.pid)) >= 2, "the first process")
+    time.sleep(0.5)
+    os.kill(min(descendants(tracer.pid)), signal.SIGKILL)
+    tracer.wait(timeout=20)
+    check(not mark.exists(), "the program ran")
+    t.minirun("gc").good()
 
 
 def process_state(pid):

@@ -525,6 +525,20 @@ def test_57_no_set_user_id(lab):
         os.chmod(lab.dir, 0o711)
 
 
+def test_59_program_that_looks_like_the_stage(lab):
+    """Its name does not put it out of reach of kill, exec and delete."""
+    root = lab.rootfs()
+    shutil.copy2(lab.probe, os.path.join(root, "memfd:minirun-stage"))
+    config = lab.config("sleep", "60")
+    config["process"]["args"][0] = "/memfd:minirun-stage"
+    name = lab.start(config, root)
+    state = json.loads(lab.minirun("state", name).out)
+    check(state["status"] == "running", f"status {state['status']}")
+    check(lab.exec(name, "/probe", "true").status == 0, "exec is refused")
+    answer = lab.minirun("kill", name, "KILL")
+    check(answer.status == 0, f"kill is refused: {answer.err}")
+
+
 def test_59_reused_pid(lab):
     """A state file that points to somebody else: never a signal to a stranger."""
     victim = subprocess.Popen(["sleep", "60"])
