@@ -112,7 +112,7 @@ struct ListHeader {
   std::uint64_t count;
 };
 
-struct Program {
+struct alignas(8) Program {  // the steps behind it have fields of 8 bytes
   std::uint32_t magic;
   std::uint32_t size;  ///< of everything, this header included
   std::uint32_t step_count;

@@ -32,8 +32,8 @@ COMMAND_LIMIT = 60
 CLONE_NEWCGROUP = 0x02000000
 # Its child is killed at the memory limit, it lives on until /end is there, and its status is the child's (137). A first process
 # that is killed itself ends at the moment of its OOM event, and containerd's shim then often sees the end only
-# (containerd issue 8893, with every runtime).
-OOM = ("sh", "-c", "tail /dev/zero; status=$?; until test -e /end; do sleep 0.1; done; exit $status")
+# (containerd issue 8893, with every runtime). The second is for whoever makes /end, to end before the container does.
+OOM = ("sh", "-c", "tail /dev/zero; status=$?; until test -e /end; do sleep 0.1; done; sleep 1; exit $status")
 TESTS = {}
 
 
