@@ -428,10 +428,14 @@ Status delete_container(const StateRoot& root, const std::string& id, bool force
     return plain_error(id, fmt::format("cannot delete container {} that is not stopped: {}", id,
                                        name(view.status)));
   if (force || view.status == ContainerStatus::created) TRY(kill_for_delete(view, facts));
-  if (force) wake_holders(*found, view);
   TRY(fault_point("lock"));
-  // Waits for a foreground run to take its own container away, and for nobody else's work.
-  Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::exclusive);
+  Result<ContainerDir> dir = ContainerDir::open(root, id, Lock::try_exclusive);
+  if (!dir && dir.error().errnum == EWOULDBLOCK) {
+    // Only now: /proc/locks makes whoever reads it wait for an RCU grace period, up to 10 ms.
+    if (force) wake_holders(*found, view);
+    // Waits for a foreground run to take its own container away, and for nobody else's work.
+    dir = ContainerDir::open(root, id, Lock::exclusive);
+  }
   if (!dir && dir.error().errnum == ETIMEDOUT && force && !view.committed) {
     // It was being created when we looked, and runs by now.
     view = view_container(*found, facts);
