@@ -35,8 +35,9 @@ class BasicFd {
   [[nodiscard]] int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
   void reset() {
+    if (fd_ < 0) return;
     const int fd = std::exchange(fd_, -1);
-    if (fd >= 0 && !process_ends) ::close(fd);
+    if (!process_ends) ::close(fd);
   }
   /// Gives up ownership; the caller must close it.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }

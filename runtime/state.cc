@@ -172,11 +172,11 @@ Result<StateRoot> StateRoot::open(const std::string& given, bool create) {
     }
     fd = ::open(root.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   }
-  root.fd_ = DirFd(fd);
   if (fd < 0) {
     if (errno == ENOENT) return os_error(name, "no container was ever created here");
     return os_error(name);
   }
+  root.fd_ = DirFd(fd);
   struct stat info{};
   if (::fstat(fd, &info) != 0) return os_error(name);
   if (info.st_uid != ::getauxval(AT_EUID) || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
@@ -276,15 +276,16 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const Record& r
       if (errno == EEXIST) return exists(id);
       return os_error(root.path() + "/" + id);
     }
-    ContainerDir dir;
-    dir.id_ = id;
-    dir.fd_ = Fd(::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!dir.fd_) {
+    const int fd = ::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
       if (errno == ENOENT) continue;
       const int error = errno;
       ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
       return os_error(error, root.path() + "/" + id);
     }
+    ContainerDir dir;
+    dir.id_ = id;
+    dir.fd_ = Fd(fd);
     if (lock_new(dir.fd()) != 0) {
       const int error = errno;
       if (error == EEXIST) return exists(id);
@@ -304,13 +305,14 @@ Result<ContainerDir> ContainerDir::create(const StateRoot& root, const Record& r
 }
 
 Result<ContainerDir> ContainerDir::open(const StateRoot& root, const std::string& id, Lock lock) {
-  ContainerDir dir;
-  dir.id_ = id;
-  dir.fd_ = Fd(::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!dir.fd_) {
+  const int fd = ::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) {
     if (errno == ENOENT) return plain_error(id, "container does not exist");
     return os_error(root.path() + "/" + id);
   }
+  ContainerDir dir;
+  dir.id_ = id;
+  dir.fd_ = Fd(fd);
   if (lock == Lock::none) return dir;
   if (TEMP_FAILURE_RETRY(::flock(dir.fd(), LOCK_EX | LOCK_NB)) != 0) {
     if (errno != EWOULDBLOCK) return os_error(id, "lock");
