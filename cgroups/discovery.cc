@@ -154,13 +154,19 @@ bool is_whole_hierarchy(const char* path) {
   return ::stat(path, &info) == 0 && info.st_ino == 1;
 }
 
+/// False: there is no such file.
+bool read_controllers(CgroupFacts& facts) {
+  const auto text = read_short(facts.mount_point + "/cgroup.controllers");
+  if (!text) return false;
+  for (std::string_view name : split_words(*text)) facts.controllers.emplace_back(name);
+  return true;
+}
+
 bool adopt(CgroupFacts& facts, const std::vector<CgroupMount>& mounts, std::string_view own) {
   for (const CgroupMount& mount : rank_cgroup2_mounts(mounts)) {
     // A mount can be hidden by one above it; then the next one may still be visible.
-    const auto controllers = read_short(mount.mount_point + "/cgroup.controllers");
-    if (!controllers) continue;
     facts.mount_point = mount.mount_point;
-    for (std::string_view name : split_words(*controllers)) facts.controllers.emplace_back(name);
+    if (!read_controllers(facts)) continue;
     facts.own_path = path_below_mount(own, mount.root);
     return true;
   }
@@ -258,8 +264,7 @@ Result<CgroupFacts> discover_cgroups(CgroupNeeds needs) {
     if (membership.hierarchy == 0) own = membership.path;
   if (!facts.mount_point.empty()) {
     facts.own_path = path_below_mount(own, "/");
-    if (const auto controllers = read_short(facts.mount_point + "/cgroup.controllers"))
-      for (std::string_view name : split_words(*controllers)) facts.controllers.emplace_back(name);
+    read_controllers(facts);
     if (!why_missing || !lacks_usual_controller(facts)) return facts;
     facts = CgroupFacts();
   }

@@ -14,6 +14,7 @@
 #include "rootfs/covers.h"
 #include "rootfs/devices.h"
 #include "rootfs/id_mappings.h"
+#include "rootfs/old_mount.h"
 #include "spec/validate.h"
 
 namespace minirun {
@@ -239,7 +240,7 @@ class Planner {
                                                      instead == Slot::none ? 0 : number(instead)},
                                                .s = {type, std::move(options)},
                                                .field = mount.field});
-    if (!is_idmapped(mount)) allow_old_call(made);
+    if (!is_idmapped(mount)) allow_old_call(made, spec_);
     if (copies) {
       plan_.build.push_back({.op = Op::copy_up,
                              .n = {number(slot), number(plan_.root)},
@@ -257,57 +258,6 @@ class Planner {
     add_propagation(slot, mount);
     if (late) sealed_.push_back({normal_path(mount.destination), slot, mount.field});
     if (type == "proc" && mount.destination == "/proc") plan_.proc = slot;
-  }
-
-  /// mount(2) makes the super block read-only, too, which others may have mounted: all of a network
-  /// namespace have one sysfs.
-  [[nodiscard]] bool has_super_block_of_its_own(std::string_view type) const {
-    const auto is_new = [this](NamespaceType kind) {
-      const Namespace* ns = spec_.find_namespace(kind);
-      return ns != nullptr && ns->path.empty();
-    };
-    if (type == "sysfs") return is_new(NamespaceType::network);
-    if (type == "proc") return is_new(NamespaceType::pid);
-    if (type == "mqueue") return is_new(NamespaceType::ipc);
-    return true;
-  }
-
-  /// Lets mount(2) make it, where it can say the same. Not in a user namespace, where the host's
-  /// mounts are locked.
-  void allow_old_call(Step& step) const {
-    constexpr std::array types = {"proc", "sysfs", "tmpfs", "devpts", "mqueue"};
-    const auto attributes = static_cast<std::uint64_t>(step.n[1]);
-    const bool read_only = (attributes & MOUNT_ATTR_RDONLY) != 0;
-    const std::uint64_t rest = attributes & ~std::uint64_t{MOUNT_ATTR_RDONLY};
-    const std::optional<std::int64_t> flags = old_flags(rest);
-    if (userns_ || !flags || !fits_one_string(step.list(1)) ||
-        std::ranges::find(types, step.text(0)) == types.end() ||
-        (read_only && !has_super_block_of_its_own(step.text(0))))
-      return;
-    step.n[3] = 1;
-    step.n[4] = *flags | (read_only ? 1 : 0);  // MS_RDONLY
-  }
-
-  /// mount(2) takes one string of all options.
-  static bool fits_one_string(const StringList& options) {
-    return std::ranges::none_of(options, [](const std::string& word) {
-      return word.find_first_of(",\"\\") != std::string::npos;
-    });
-  }
-
-  /// MOUNT_ATTR_* as MS_*, where there is one for each.
-  static std::optional<std::int64_t> old_flags(std::uint64_t attributes) {
-    constexpr std::pair<std::uint64_t, std::int64_t> rows[] = {
-        {MOUNT_ATTR_NOSUID, 0x2},       {MOUNT_ATTR_NODEV, 0x4},
-        {MOUNT_ATTR_NOEXEC, 0x8},       {MOUNT_ATTR_NOATIME, 0x400},
-        {MOUNT_ATTR_NODIRATIME, 0x800}, {MOUNT_ATTR_STRICTATIME, 1 << 24}};
-    std::int64_t flags = 0;
-    for (const auto& [attribute, flag] : rows)
-      if ((attributes & attribute) == attribute) {
-        flags |= flag;
-        attributes &= ~attribute;
-      }
-    return attributes == 0 ? std::optional(flags) : std::nullopt;
   }
 
   /// A mount directly in a new tmpfs of this container (/dev/pts, /dev/shm), or of cgroup2 in its
@@ -475,11 +425,12 @@ class Planner {
     if (!spec_.masked_paths.empty()) {
       const Slot empty = slots_.in_child();
       allow_old_call(plan_.protect.emplace_back(
-          Step{.op = Op::make_mount,
-               .n = {number(empty),
-                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
-               .s = {"tmpfs", StringList{}},
-               .field = "linux.maskedPaths"}));
+                         Step{.op = Op::make_mount,
+                              .n = {number(empty), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC},
+                              .s = {"tmpfs", StringList{}},
+                              .field = "linux.maskedPaths"}),
+                     spec_);
       for (std::size_t i = 0; i < spec_.masked_paths.size(); ++i) {
         Known known = covers_.known(spec_.masked_paths[i]);
         plan_.protect.push_back({.op = Op::mask,

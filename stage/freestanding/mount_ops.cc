@@ -76,25 +76,20 @@ bool join_options(char** pairs, char* text, std::size_t capacity, const char** s
 // One call and one for its descriptor, where the way by fsopen(2) is four and one for each option.
 // mount(2) needs a place: the host's /proc, in this mount namespace, from where the mount is moved
 // right away. A refusal goes the long way, too, because there the kernel says why.
-bool mount_over_proc(Context& context, const Step& step, bool& made) noexcept {
+long mount_over_proc(const Context& context, const Step& step) noexcept {
   constexpr const char* place = "/proc";
   const char* source = nullptr;
   char options[1024];
-  made = join_options(context.list(step.s[1]), options, sizeof options, &source) &&
-         call(__NR_mount, source, place, context.text(step.s[0]), step.n[4], options) == 0;
-  if (!made) return true;
-  const long mount =
-      call(__NR_openat, AT_FDCWD, place, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-  return context.store(step.n[0], Call::open, mount);
+  if (!join_options(context.list(step.s[1]), options, sizeof options, &source)) return -E2BIG;
+  const long made = call(__NR_mount, source, place, context.text(step.s[0]), step.n[4], options);
+  if (made < 0) return made;
+  return call(__NR_openat, AT_FDCWD, place, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 }
 
 bool make_mount(Context& context, const Step& step) noexcept {
   if (step.n[5] != 0) return mount_inside(context, step);
-  if (step.n[3] != 0) {
-    bool made = false;
-    if (!mount_over_proc(context, step, made)) return false;
-    if (made) return true;
-  }
+  const long mount = step.n[3] != 0 ? mount_over_proc(context, step) : -1;
+  if (mount >= 0) return context.store(step.n[0], Call::open, mount);
   const long fs = call(__NR_fsopen, context.text(step.s[0]), FSOPEN_CLOEXEC);
   if (fs == -EPERM && step.n[2] > 0)
     return context.store(step.n[0], Call::fsopen, context.slot(step.n[2]));
